@@ -1,0 +1,72 @@
+"""The application with the data layer behind it: the database, the problems, health, metrics."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from .. import wiring
+from ..database import Database, DatabaseSettings
+from ..settings import InvalidSettings, load
+from . import health, metrics, problems
+
+
+def create_api(
+    title: str,
+    *,
+    settings: DatabaseSettings | None = None,
+    refusals: Mapping[type[Exception], int] | None = None,
+) -> FastAPI:
+    """An application that opens the database when it starts; include your routers in it.
+
+    A database that is down does not stop it from starting: `/health/live` answers, `/health/ready`
+    says what is missing, and requests succeed as soon as the database is back. A router of yours
+    that was made with `lifespan=` opens after the database and closes before it.
+
+    Args:
+        title: the name in the OpenAPI documents.
+        settings: read from the environment and `.env` when left out.
+        refusals: errors of the domain whose message is meant for the client, with their status.
+
+    Raises:
+        SystemExit: a setting is missing or wrong; the message names it.
+    """
+    try:
+        chosen = settings or load(DatabaseSettings)
+    except InvalidSettings as error:
+        # Any other exception of a factory reaches the person as the server's traceback.
+        raise SystemExit(str(error)) from None
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Database.open(chosen) as database, wiring.resources() as probes:
+            readiness = health.Readiness({"postgresql": partial(health.ping, database), **probes})
+            app.state.database = database
+            app.state.readiness = readiness
+            try:
+                yield
+            finally:
+                await readiness.close()
+
+    # A redirect would repeat the raw path as a metric's label: one time series for each order.
+    app = FastAPI(title=title, lifespan=lifespan, redirect_slashes=False)
+    problems.install(app, refusals)
+    metrics.install(app)
+    app.include_router(health.router)
+    return app
+
+
+def database_of(request: Request) -> Database:
+    """The database that the application opened when it started."""
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseDependency = Annotated[Database, Depends(database_of)]
+"""The dependency of every route that reads or writes; the route opens its own transaction.
+
+A dependency that commits after its `yield` would do so when the answer is already on its way, and
+a commit that fails would look like a success.
+"""

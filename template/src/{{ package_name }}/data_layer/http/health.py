@@ -1,0 +1,119 @@
+"""Liveness and readiness: is this process alive, and which of its dependencies answer."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from time import perf_counter
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from sqlalchemy import literal, select
+
+from ..database import Database
+from ..errors import DataLayerError
+from .problems import NotReady, documented
+
+logger = logging.getLogger(__name__)
+
+Probe = Callable[[], Awaitable[object]]
+"""Asks one dependency; returning means that it answers, raising that it does not."""
+
+
+class DependencyHealth(BaseModel):
+    """What one probe saw. `error` is a sentence, empty when the dependency answers."""
+
+    name: str
+    ok: bool
+    latency_ms: float
+    error: str = ""
+
+
+class Health(BaseModel):
+    """The state of every dependency."""
+
+    dependencies: list[DependencyHealth]
+
+
+async def ping(database: Database) -> None:
+    """One round trip to PostgreSQL through the pool, as every request makes it."""
+    async with database.read_only() as session:
+        await session.execute(select(literal(1)))
+
+
+class Readiness:
+    """Asks all probes at once and answers within `timeout` seconds, whatever they do.
+
+    A probe that is late is cancelled, but not waited for: ending a statement on a server that
+    hangs takes longer than a load balancer waits. While it winds down no second one starts, so
+    that frequent requests can't drain the connection pool.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], *, timeout: float = 2.0) -> None:
+        self._probes = probes
+        self._timeout = timeout
+        self._running: dict[str, asyncio.Future[object]] = {}
+
+    async def health(self) -> Health:
+        """The state of every dependency, now."""
+        dependencies = await asyncio.gather(
+            *(self._ask(name, probe) for name, probe in self._probes.items())
+        )
+        return Health(dependencies=list(dependencies))
+
+    async def close(self) -> None:
+        """Cancel the probes that still run and wait until they have let go of their connections."""
+        for running in self._running.values():
+            running.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _ask(self, name: str, probe: Probe) -> DependencyHealth:
+        running = self._running.get(name)
+        if running is None or running.done():
+            running = self._running[name] = asyncio.ensure_future(probe())
+            # Nobody asks a cancelled probe for its error; unasked, the event loop would log it.
+            running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        started = perf_counter()
+        await asyncio.wait({running}, timeout=self._timeout)
+        latency = round((perf_counter() - started) * 1000, 1)
+        error = self._error(name, running)
+        if error:
+            logger.warning("not ready: %s: %s", name, error)
+        return DependencyHealth(name=name, ok=not error, latency_ms=latency, error=error)
+
+    def _error(self, name: str, running: asyncio.Future[object]) -> str:
+        if not running.done():
+            running.cancel()
+            return f"{name} did not answer within {self._timeout:g} seconds."
+        if running.cancelled():
+            return f"{name} did not answer the probe before this one in time."
+        match running.exception():
+            case None:
+                return ""
+            case DataLayerError() as error:
+                return str(error)
+            case error:
+                # A driver's message may quote the URL; the type is all that is safe to show.
+                return f"The probe of {name} failed with {type(error).__name__}."
+
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live")
+async def live() -> dict[str, bool]:
+    """The process answers; nothing else is asked, so a database that is down restarts nobody."""
+    return {"alive": True}
+
+
+@router.get("/ready", responses=documented(NotReady))
+async def ready(request: Request) -> Health:
+    """Which dependencies answer; 503 with the same list while one of them does not."""
+    readiness: Readiness = request.app.state.readiness
+    health = await readiness.health()
+    down = [dependency.name for dependency in health.dependencies if not dependency.ok]
+    if down:
+        raise NotReady(f"These do not answer: {', '.join(down)}.", **health.model_dump())
+    return health

@@ -1,0 +1,96 @@
+"""The template as it stands in the working tree, and what the matrix costs."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests import projects
+from tests.combinations import EVERYTHING
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of the template, so that a dirty working tree costs no clone for each copy."""
+    return projects.snapshot(tmp_path_factory.mktemp("template") / "snapshot")
+
+
+@pytest.fixture(scope="session")
+def everything(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with every module, the HTTP API and the worked example."""
+    destination = tmp_path_factory.mktemp("everything") / "project"
+    return projects.render(template, destination, **EVERYTHING.answers())
+
+
+@pytest.fixture(scope="session")
+def environment(everything: Path) -> Path:
+    """The shared environment with the dependencies of every module."""
+    return projects.shared_environment(everything)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shard",
+        metavar="N/M",
+        help="run only the N-th of M parts; tests of one xdist group stay together",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    shard = config.getoption("shard")
+    if not shard:
+        return
+    number, _, parts = shard.partition("/")
+    groups = sorted({_group(item) for item in items})
+    mine = set(groups[int(number) - 1 :: int(parts)])
+    config.hook.pytest_deselected(items=[item for item in items if _group(item) not in mine])
+    items[:] = [item for item in items if _group(item) in mine]
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker else item.nodeid
+
+
+class Costs:
+    """Adds up how long the tests of each folder took, over all workers."""
+
+    def __init__(self) -> None:
+        self.began = monotonic()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.tests: dict[str, int] = defaultdict(int)
+        self.slowest: dict[str, tuple[float, str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        tier = "/".join(Path(report.nodeid.partition("::")[0]).parts[:2])
+        self.seconds[tier] += report.duration
+        if report.when == "call":
+            self.tests[tier] += 1
+        self.slowest[tier] = max(
+            self.slowest.get(tier, (0.0, "")), (report.duration, report.nodeid.partition("::")[2])
+        )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.section("what the matrix costs")
+        for tier in sorted(self.seconds):
+            longest, name = self.slowest[tier]
+            terminalreporter.write_line(
+                f"{tier:<18} {self.tests[tier]:5} tests {self.seconds[tier]:8.1f} s of work,"
+                f" longest {longest:.1f} s: {name}"
+            )
+        terminalreporter.write_line(f"wall clock {monotonic() - self.began:.0f} s")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The workers report to the one process that prints.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Costs(), "costs")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A person's own copier settings must not answer questions here."""
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "no-settings.yml"))
+    yield

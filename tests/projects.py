@@ -1,0 +1,151 @@
+"""Rendering the template as a person would get it, and running commands in what comes out."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import copier
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+
+PROJECT_NAME = "My Project"
+PACKAGE = "my_project"
+COMMAND = "my-project"
+
+# What a developer's shell may hold and a rendered project must not see.
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+FOREIGN_PREFIXES = ("DATABASE_", "TEST_", "POSTGRES_", "PG", "REDIS_", "PYTEST_", "COMPOSE_", "GIT_")
+
+
+def clean_environment(**variables: str | Path) -> dict[str, str]:
+    """The environment of this process without what belongs to it alone, and with `variables`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in FOREIGN and (not name.startswith(FOREIGN_PREFIXES) or "SSL" in name)
+    }
+    return kept | {name: str(value) for name, value in variables.items()}
+
+
+def run(
+    *command: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+    timeout: float = 600,
+) -> subprocess.CompletedProcess[str]:
+    """Run `command`, its output captured; a failure shows the output in the test's report."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=clean_environment() if env is None else dict(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        shown = " ".join(str(part) for part in command)
+        raise AssertionError(
+            f"`{shown}` in {cwd} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
+    return done
+
+
+def uv() -> str:
+    """The uv that runs these tests: `uv run` names itself in UV."""
+    found = os.environ.get("UV") or shutil.which("uv")
+    if not found:
+        raise RuntimeError("There is no uv; run the tests with `make test`, which brings it.")
+    return found
+
+
+def git(*arguments: str | Path, cwd: Path) -> str:
+    """Run git as a person who has set nothing but a name."""
+    identity = {
+        "GIT_AUTHOR_NAME": "Ada",
+        "GIT_AUTHOR_EMAIL": "ada@example.org",
+        "GIT_COMMITTER_NAME": "Ada",
+        "GIT_COMMITTER_EMAIL": "ada@example.org",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }
+    command = ("git", "-c", "init.defaultBranch=main", "-c", "core.autocrlf=false", *arguments)
+    return run(*command, cwd=cwd, env=clean_environment(**identity)).stdout
+
+
+def commit_all(repository: Path, message: str) -> None:
+    """Record everything in `repository`, which becomes one if it is none yet."""
+    if not (repository / ".git").exists():
+        git("init", "--quiet", cwd=repository)
+    git("add", "--all", cwd=repository)
+    git("commit", "--quiet", "--allow-empty", "--message", message, cwd=repository)
+
+
+def snapshot(destination: Path) -> Path:
+    """Copy what copier reads of this repository; git's state and other files stay out."""
+    destination.mkdir(parents=True)
+    shutil.copy2(ROOT / "copier.yml", destination)
+    shutil.copytree(
+        ROOT / "template",
+        destination / "template",
+        ignore=shutil.ignore_patterns("__pycache__", ".*_cache", ".DS_Store"),
+    )
+    return destination
+
+
+def render(template: Path, destination: Path, **answers: object) -> Path:
+    """Render `template` as `copier copy --defaults` does, without trust in it."""
+    copier.run_copy(
+        str(template),
+        destination,
+        data={"project_name": PROJECT_NAME, **answers},
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+        vcs_ref="HEAD" if (template / ".git").exists() else None,
+    )
+    return destination
+
+
+def files(project: Path) -> dict[str, bytes]:
+    """Every file of `project` by its path, without git's own and what tools leave behind."""
+    return {
+        path.relative_to(project).as_posix(): path.read_bytes()
+        for path in sorted(project.rglob("*"))
+        if path.is_file() and not IGNORED.intersection(path.relative_to(project).parts)
+    }
+
+
+IGNORED = frozenset(
+    {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "uv.lock"}
+)
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """One worker at a time; the others wait."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def shared_environment(project: Path) -> Path:
+    """The environment with all that `project` depends on, without `project` itself.
+
+    It stays between runs, so that a warm run resolves but installs nothing.
+    """
+    environment = CACHE / "environment"
+    with locked("environment"):
+        run(
+            *(uv(), "sync", "--quiet", "--no-install-project"),
+            cwd=project,
+            env=clean_environment(UV_PROJECT_ENVIRONMENT=environment),
+        )
+    return environment

@@ -1,0 +1,36 @@
+"""One rendered project for each combination of answers."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.combinations import Combination, every_combination
+
+COMBINATIONS = every_combination()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "combination" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "combination",
+            [
+                # The type checker keeps a cache for each version of Python.
+                pytest.param(
+                    combination,
+                    id=str(combination),
+                    marks=pytest.mark.xdist_group(f"python{combination.python_version}"),
+                )
+                for combination in COMBINATIONS
+            ],
+            scope="session",
+        )
+
+
+@pytest.fixture(scope="session")
+def project(
+    combination: Combination, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The project of a combination; tests read it and write nothing into it."""
+    destination = tmp_path_factory.mktemp("combination") / "project"
+    return projects.render(template, destination, **combination.answers())

@@ -1,0 +1,154 @@
+"""Every combination: exactly the files it should have, and nothing odd in them."""
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.combinations import MODULES, QUESTIONS, Combination
+from tests.rendering.conftest import COMBINATIONS
+from tests.rendering.expected import SECTIONS, expected_paths
+
+# `${{ }}` is GitHub's and `${#name[@]}` is the shell's. Doubled braces without a blank are f-strings.
+LEFTOVER = re.compile(r"(?<!\$)\{\{[-\s]|(?<!\$)\{%|%\}|(?<![$\"'])\{#")
+WINDOWS_FORBIDS = re.compile(r'[<>:"\\|?*\x00-\x1f]|[ .]$')
+WINDOWS_DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+BINARY = (".parquet", ".png", ".ico", ".gz", ".zst")
+
+
+def texts(project: Path) -> dict[str, str]:
+    return {
+        path: content.decode("utf-8")
+        for path, content in projects.files(project).items()
+        if not path.endswith(BINARY)
+    }
+
+
+def test_every_answer_is_rendered_and_every_two_meet() -> None:
+    wanted = {
+        (name, value)
+        for name in ("postgres_version", "python_version", "license", "ci_provider")
+        for value in (
+            QUESTIONS[name]["choices"].values()
+            if isinstance(QUESTIONS[name]["choices"], dict)
+            else QUESTIONS[name]["choices"]
+        )
+    }
+    rendered = {
+        (name, getattr(combination, name)) for combination in COMBINATIONS for name, _ in wanted
+    }
+    assert rendered == wanted
+    pairs = {
+        (one.python_version, one.license, one.postgres_version == "16") for one in COMBINATIONS
+    }
+    assert {pair[:2] for pair in pairs} == {
+        (python, license_)
+        for python in QUESTIONS["python_version"]["choices"]
+        for license_ in QUESTIONS["license"]["choices"]
+    }
+    cores = {(one.modules, one.http_api, one.example) for one in COMBINATIONS}
+    assert len(cores) == 2 ** (len(MODULES) + 2)
+
+
+def test_has_exactly_the_expected_files(combination: Combination, project: Path) -> None:
+    rendered = set(projects.files(project))
+    expected = expected_paths(combination)
+    assert sorted(rendered - expected) == [], "rendered, but not in tests/rendering/expected.yml"
+    assert sorted(expected - rendered) == [], "in tests/rendering/expected.yml, but not rendered"
+
+
+def test_every_expected_path_is_rendered_by_some_combination() -> None:
+    reachable = set().union(*(expected_paths(combination) for combination in COMBINATIONS))
+    listed = [path for section in SECTIONS for path in section["paths"]]
+    assert sorted(set(listed) - reachable) == []
+    assert len(listed) == len(set(map(str, _with_conditions())))
+
+
+def _with_conditions() -> list[tuple[str, str]]:
+    return [(path, str(section["when"])) for section in SECTIONS for path in section["paths"]]
+
+
+def test_has_no_empty_folder(project: Path) -> None:
+    empty = [
+        folder.relative_to(project).as_posix()
+        for folder in project.rglob("*")
+        if folder.is_dir() and not any(folder.iterdir())
+    ]
+    assert empty == []
+
+
+def test_has_no_leftover_jinja(project: Path) -> None:
+    found = [
+        f"{path}: {line}"
+        for path, text in texts(project).items()
+        for line in text.splitlines()
+        if LEFTOVER.search(line) or path.endswith(".jinja")
+    ]
+    assert found == []
+
+
+def test_names_no_place_outside_itself(template: Path, project: Path) -> None:
+    """No path of the machine that rendered it, and no name of a package index."""
+    host = re.compile(
+        r"files\.pythonhosted|pypi\.org/simple|(?<![\w.])/(work|root|home/\w+|Users)/", re.ASCII
+    )
+    found = [
+        f"{path}: {line}"
+        for path, text in texts(project).items()
+        for line in text.splitlines()
+        if (host.search(line) or str(template) in line or str(project) in line)
+        and not (path == ".copier-answers.yml" and line.startswith("_src_path:"))
+    ]
+    assert found == []
+
+
+def test_text_is_tidy(project: Path) -> None:
+    """LF only, one newline at the end, no blanks at the end of a line but Markdown's."""
+    untidy = []
+    for path, text in texts(project).items():
+        if "\r" in text:
+            untidy.append(f"{path}: CR")
+        if text and (not text.endswith("\n") or text.endswith("\n\n")):
+            untidy.append(f"{path}: must end with one newline")
+        if not path.endswith(".md") and re.search(r"[ \t]+$", text, re.MULTILINE):
+            untidy.append(f"{path}: blanks at the end of a line")
+        if re.search(r"\n\n\n\n", text):
+            untidy.append(f"{path}: three empty lines in a row")
+    assert untidy == []
+
+
+def test_only_scripts_can_be_executed(project: Path) -> None:
+    for path, content in projects.files(project).items():
+        executable = bool((project / path).stat().st_mode & stat.S_IXUSR)
+        assert executable == content.startswith(b"#!"), path
+
+
+def test_paths_suit_windows_and_macos(project: Path) -> None:
+    paths = list(projects.files(project))
+    assert len({path.lower() for path in paths}) == len(paths), "two paths differ only in case"
+    for path in paths:
+        assert len(path) <= 150, f"{path} is too long for a checkout below a deep folder"
+        for part in path.split("/"):
+            assert not WINDOWS_FORBIDS.search(part), path
+            assert not WINDOWS_DEVICES.match(part), path
+
+
+def test_the_answers_file_records_every_answer_and_no_more(
+    combination: Combination, project: Path
+) -> None:
+    text = (project / ".copier-answers.yml").read_text(encoding="utf-8")
+    recorded = {line.partition(":")[0] for line in text.splitlines() if re.match(r"\w", line)}
+    asked = {
+        name
+        for name, question in QUESTIONS.items()
+        if not name.startswith("_") and question.get("when", True) is not False
+    }
+    assert recorded - {"_src_path", "_commit"} == asked
+    assert "password" not in text.lower()
+
+
+@pytest.mark.parametrize("forbidden", ["_tasks", "_migrations", "_jinja_extensions"])
+def test_the_template_asks_for_no_trust(forbidden: str) -> None:
+    assert forbidden not in QUESTIONS

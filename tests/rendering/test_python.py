@@ -1,0 +1,144 @@
+"""Every combination: ruff, strict types, and dependencies that match what is imported."""
+
+import ast
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.combinations import Combination
+from tests.projects import CACHE, PACKAGE, clean_environment, run
+
+# Used without an import of their own: by name on a command line, or by another library.
+RUN_BY_NAME = {
+    "uvicorn": "serves app.py: `uvicorn my_project.app:create_app`",
+}
+
+
+def tool(name: str) -> Path:
+    """A tool of the harness's own environment."""
+    return Path(sys.executable).with_name(name)
+
+
+def test_passes_its_own_linter(project: Path, environment: Path) -> None:
+    ruff = environment / "bin" / "ruff"
+    run(ruff, "check", "--no-cache", ".", cwd=project)
+    run(ruff, "format", "--no-cache", "--check", ".", cwd=project)
+
+
+def test_passes_its_own_type_checker(
+    combination: Combination,
+    project: Path,
+    environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Each combination in turn at one path, so that the checker's cache serves them all."""
+    stage = tmp_path_factory.getbasetemp() / f"types-{combination.python_version}"
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(project, stage)
+    run(
+        *(environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy"),
+        *("--python-executable", environment / "bin" / "python"),
+        cwd=stage,
+    )
+
+
+def deptry(project: Path, environment: Path, *options: str) -> None:
+    """deptry reads which package brings which module from what is installed."""
+    site_packages = next((environment / "lib").glob("python*/site-packages"))
+    run(
+        *(tool("deptry"), ".", "--no-ansi", "--known-first-party", PACKAGE, *options),
+        cwd=project,
+        env=clean_environment(PYTHONPATH=site_packages),
+    )
+
+
+def test_every_import_of_the_package_has_its_dependency_and_the_other_way(
+    project: Path, environment: Path
+) -> None:
+    ignored = "|".join(RUN_BY_NAME)
+    deptry(project, environment, "--per-rule-ignores", f"DEP002={ignored}")
+
+
+def test_every_import_of_the_tests_has_its_dependency(project: Path, environment: Path) -> None:
+    deptry(
+        *(project, environment, "--exclude", r"\.venv"),
+        *("--known-first-party", "tests", "--ignore", "DEP002,DEP004"),
+    )
+
+
+def test_every_development_dependency_is_used(project: Path) -> None:
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {
+        re.split(r"[\[<>=!~; ]", requirement)[0]
+        for group in pyproject["dependency-groups"].values()
+        for requirement in group
+        if isinstance(requirement, str)
+    }
+    unused = {name for name in names if not _is_used(name, project, pyproject)}
+    assert unused == set()
+
+
+def _is_used(name: str, project: Path, pyproject: dict[str, dict[str, object]]) -> bool:
+    if name in pyproject["tool"]:
+        return True
+    module = name.replace("-", "_")
+    pytest_settings = str(pyproject["tool"]["pytest"])
+    evidence = {
+        "prek": (project / ".pre-commit-config.yaml").exists(),
+        "pytest-asyncio": "asyncio_mode" in pytest_settings,
+        "pytest-xdist": "PYTEST_XDIST_WORKER" in _sources(project) or "worker_id" in _sources(project),
+        "squawk-cli": "squawk" in _sources(project),
+        "alembic-squawk": "squawk" in _sources(project),
+    }
+    return evidence.get(name, module in _imported(project))
+
+
+def _sources(project: Path) -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(project.rglob("*.py")))
+
+
+def _imported(project: Path) -> set[str]:
+    found = set()
+    for path in project.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_managed_code_never_imports_yours(project: Path) -> None:
+    """Managed code stays when everything beside it is replaced: relative imports end inside it."""
+    package = project / "src" / PACKAGE
+    data_layer = package / "data_layer"
+    for path in data_layer.rglob("*.py"):
+        depth = len(path.relative_to(data_layer).parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= depth, f"{path}:{node.lineno} imports from outside data_layer"
+                assert (node.module or "").partition(".")[0] != PACKAGE, f"{path}:{node.lineno}"
+    market = re.compile(rf"^\s*(from|import)\s+({PACKAGE}\.(?!data_layer)|tests\.(?!data_layer))")
+    for path in (project / "tests" / "data_layer").rglob("*.py"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            assert not market.match(line), f"{path}:{number}: {line}"
+
+
+def test_carries_the_answers(combination: Combination, project: Path) -> None:
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["requires-python"] == f">={combination.python_version}"
+    assert pyproject["project"]["license"].removeprefix("LicenseRef-") == combination.license
+    assert pyproject["tool"]["mypy"]["python_version"] == combination.python_version
+    image = f"postgres:{combination.postgres_version}"
+    composed = "".join(
+        path.read_text(encoding="utf-8") for path in sorted(project.glob("ops/**/*.yaml"))
+    )
+    assert image in composed
+    names = set(projects.files(project))
+    assert (".github/workflows/ci.yml" in names) == (combination.ci_provider == "github")
+    assert (".gitlab-ci.yml" in names) == (combination.ci_provider == "gitlab")
