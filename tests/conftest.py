@@ -11,6 +11,16 @@ from tests import projects
 from tests.combinations import EVERYTHING
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A person's own copier settings must not answer questions here."""
+    settings = tmp_path_factory.mktemp("settings") / "settings.yml"
+    settings.write_text("{}\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        yield
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A snapshot of the template, so that a dirty working tree costs no clone for each copy."""
@@ -87,10 +97,3 @@ def pytest_configure(config: pytest.Config) -> None:
     # The workers report to the one process that prints.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Costs(), "costs")
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A person's own copier settings must not answer questions here."""
-    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "no-settings.yml"))
-    yield

@@ -19,7 +19,16 @@ COMMAND = "my-project"
 
 # What a developer's shell may hold and a rendered project must not see.
 FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
-FOREIGN_PREFIXES = ("DATABASE_", "TEST_", "POSTGRES_", "PG", "REDIS_", "PYTEST_", "COMPOSE_", "GIT_")
+FOREIGN_PREFIXES = (
+    "DATABASE_",
+    "TEST_",
+    "POSTGRES_",
+    "PG",
+    "REDIS_",
+    "PYTEST_",
+    "COMPOSE_",
+    "GIT_",
+)
 
 
 def clean_environment(**variables: str | Path) -> dict[str, str]:
@@ -38,8 +47,13 @@ def run(
     env: Mapping[str, str] | None = None,
     check: bool = True,
     timeout: float = 600,
+    user: tuple[int, int] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `command`, its output captured; a failure shows the output in the test's report."""
+    """Run `command`, its output captured; a failure shows the output in the test's report.
+
+    `user` is the user id and group id to run as; only root can.
+    """
+    identity = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -49,6 +63,7 @@ def run(
         text=True,
         timeout=timeout,
         check=False,
+        **identity,
     )
     if check and done.returncode != 0:
         shown = " ".join(str(part) for part in command)

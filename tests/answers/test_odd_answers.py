@@ -107,7 +107,9 @@ def test_code_is_formatted_whatever_the_length_of_the_package_name(
 
 
 def test_a_command_in_an_answer_is_never_run(template: Path, tmp_path: Path) -> None:
-    render(template, tmp_path / "project", project_name="$(touch pwned)", description="`touch pwned`")
+    render(
+        template, tmp_path / "project", project_name="$(touch pwned)", description="`touch pwned`"
+    )
     assert list(tmp_path.rglob("pwned")) == []
 
 
@@ -119,9 +121,11 @@ def test_no_secret_is_rendered(everything: Path) -> None:
         if path.startswith((".env", "compose", "ops/", "alembic", "pyproject")):
             for line in content.decode("utf-8").splitlines():
                 found = re.match(r"\s*-?\s*\w*(PASSWORD|SECRET|TOKEN)\w*\s*[:=]\s*(.*)", line)
-                assert not found or found[2].strip("\"' ").startswith(("$", "#", "/")) or not found[
-                    2
-                ].strip("\"' "), f"{path}: {line}"
+                assert (
+                    not found
+                    or found[2].strip("\"' ").startswith(("$", "#", "/"))
+                    or not found[2].strip("\"' ")
+                ), f"{path}: {line}"
 
 
 def test_rendering_twice_gives_the_same(template: Path, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def _is_used(name: str, project: Path, pyproject: dict[str, dict[str, object]]) 
     evidence = {
         "prek": (project / ".pre-commit-config.yaml").exists(),
         "pytest-asyncio": "asyncio_mode" in pytest_settings,
-        "pytest-xdist": "PYTEST_XDIST_WORKER" in _sources(project) or "worker_id" in _sources(project),
+        "pytest-xdist": "PYTEST_XDIST_WORKER" in _sources(project)
+        or "worker_id" in _sources(project),
         "squawk-cli": "squawk" in _sources(project),
         "alembic-squawk": "squawk" in _sources(project),
     }

@@ -155,7 +155,9 @@ async def transfer(
     await session.flush()
 
 
-async def orders_of(session: ReadSession, account_id: UUID, *, limit: int, before: int) -> list[Order]:
+async def orders_of(
+    session: ReadSession, account_id: UUID, *, limit: int, before: int
+) -> list[Order]:
     """The orders of an account, newest first: at most `limit`, with ids below `before`."""
     rows = await session.scalars(
         select(Order)

@@ -48,7 +48,7 @@ MAX_TURNOVER = timedelta(days=31)
 def _only_text(value: object) -> object:
     # Most JSON libraries turn a number into a binary float, and cents get lost on the way.
     if not isinstance(value, str):
-        raise ValueError('write it as a string, such as "189.50"')  # noqa: TRY004 (pydantic)
+        raise ValueError('write it as a string, such as "189.50"')
     return value
 
 
@@ -278,17 +278,15 @@ async def cancel_order(
 @router.get("/instruments")
 async def read_instruments(
     database: DatabaseDependency,
-    after: Annotated[Symbol, Query(description="Only later symbols.")] = "-",
+    after: Annotated[Symbol | None, Query(description="Only later symbols.")] = None,
     limit: Limit = 100,
 ) -> list[InstrumentState]:
     """The instruments, by symbol."""
+    page = select(Instrument).order_by(Instrument.symbol).limit(limit)
+    if after is not None:
+        page = page.where(Instrument.symbol > after)
     async with database.read_only() as session:
-        found = await session.scalars(
-            select(Instrument)
-            .where(Instrument.symbol > after)
-            .order_by(Instrument.symbol)
-            .limit(limit)
-        )
+        found = await session.scalars(page)
         return [InstrumentState.model_validate(instrument) for instrument in found]
 
 

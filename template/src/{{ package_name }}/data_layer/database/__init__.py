@@ -1,5 +1,6 @@
-"""PostgreSQL: settings, engine, sessions, models, optimistic locking."""
+"""PostgreSQL: settings, engine, sessions, models, optimistic locking, bulk loads, raw SQL."""
 
+from .bulk import RowRejected, UnknownColumn, Upserted, copy_in, copy_out, upsert
 from .engine import create_engine
 from .locking import NotFound, StaleVersion, expecting
 from .models import NAMING_CONVENTION, Base, BigIntKey, Timestamps, UuidKey, Versioned
@@ -15,6 +16,7 @@ from .session import (
     sqlstate,
 )
 from .settings import DatabaseSettings
+from .sql import NoSingleRow, RowMismatch, fetch_all, fetch_one, statement, stream
 
 __all__ = [
     "NAMING_CONVENTION",
@@ -24,17 +26,29 @@ __all__ = [
     "DatabaseSettings",
     "DatabaseUnreachable",
     "LockTimeout",
+    "NoSingleRow",
     "NotFound",
     "PoolExhausted",
     "ReadSession",
+    "RowMismatch",
+    "RowRejected",
     "StaleVersion",
     "StatementTimeout",
     "Timestamps",
     "TransactionConflict",
+    "UnknownColumn",
+    "Upserted",
     "UuidKey",
     "Versioned",
     "WriteSession",
+    "copy_in",
+    "copy_out",
     "create_engine",
     "expecting",
+    "fetch_all",
+    "fetch_one",
     "sqlstate",
+    "statement",
+    "stream",
+    "upsert",
 ]

@@ -2,10 +2,22 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Identity, MetaData, Numeric, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Identity,
+    Integer,
+    MetaData,
+    Numeric,
+    Text,
+    column,
+    func,
+    table,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
@@ -82,7 +94,13 @@ class Versioned:
     `"version_id_col": version` in it.
     """
 
-    version: Mapped[int] = mapped_column(server_default=text("1"), sort_order=101)
+    __tablename__: ClassVar[str]
+
+    @declared_attr
+    def version(cls) -> Mapped[int]:  # noqa: N805 (a directive is given the class)
+        # The ORM counts by itself; this is for statements, `update(Account)` and upserts.
+        counted = table(cls.__tablename__, column("version", Integer)).c.version + 1
+        return mapped_column(server_default=text("1"), onupdate=counted, sort_order=101)
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 (a directive is given the class)

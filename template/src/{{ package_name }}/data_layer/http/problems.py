@@ -150,9 +150,7 @@ def documented(*problems: type[StatusProblem]) -> dict[int | str, dict[str, Any]
     by_status: dict[int | str, list[type[StatusProblem]]] = {}
     for problem in problems:
         by_status.setdefault(problem.status, []).append(problem)
-    return {
-        status: handler.generate_swagger_response(*same) for status, same in by_status.items()
-    }
+    return {status: handler.generate_swagger_response(*same) for status, same in by_status.items()}
 
 
 def _stale_version(_: ExceptionHandler, __: Request, error: StaleVersion) -> Problem:

@@ -150,9 +150,7 @@ def _database(settings: MigrationSettings) -> DatabaseSettings:
     return database
 
 
-def _migrate(
-    connection: Connection, options: dict[str, Any], settings: MigrationSettings
-) -> None:
+def _migrate(connection: Connection, options: dict[str, Any], settings: MigrationSettings) -> None:
     for name, seconds in _timeouts(settings):
         connection.execute(
             text("SELECT set_config(:name, :value, false)"),
@@ -235,5 +233,5 @@ def _name_the_file(
         title = " ".join((directive.message or "").split())
         directive.message = description(directive.message)
         # The file's name is ASCII; its docstring keeps the words as they were typed.
-        escaped = title.replace("\\", r"\\").replace('"""', r'\"\"\"')
+        escaped = title.replace("\\", r"\\").replace('"""', r"\"\"\"")
         migration.opts["template_args"]["title"] = escaped

@@ -9,7 +9,7 @@ from .errors import MigrationError
 
 MAX_DESCRIPTION = 60
 
-_NAME = re.compile(rf"(\d{{8}}_\d{{6}})_([a-z0-9]+(?:_[a-z0-9]+)*)\.py")
+_NAME = re.compile(r"(\d{8}_\d{6})_([a-z0-9]+(?:_[a-z0-9]+)*)\.py")
 
 
 def description(message: str | None) -> str:

@@ -11,8 +11,7 @@ def autogenerate_plugin(name: str) -> Plugin:
     Call it once, when the module is imported; `env.py` imports the wiring, and the wiring imports
     the modules, so that nothing here has to know them. Give the plugin comparators
     (`add_autogenerate_comparator`, at priority LAST to take operations out again); renderers and
-    operations of a module's own are registered with Alembic itself (`alembic.autogenerate.renderers`,
-    `Operations.register_operation`).
+    operations of a module's own are registered with Alembic itself, as its documentation says.
 
     Args:
         name: a dotted name of the module's own, for example `timeseries`.

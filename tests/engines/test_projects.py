@@ -1,0 +1,155 @@
+"""Installed projects do what their README promises, on a real PostgreSQL."""
+
+import json
+import os
+import pwd
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.combinations import EVERYTHING, Combination
+from tests.engines.conftest import install
+from tests.projects import COMMAND, clean_environment, files, git, run
+
+
+def call(project: Path, *command: str, check: bool = True, **variables: str) -> str:
+    """The output of a command of the project's own environment."""
+    path = f"{project / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = run(
+        *command,
+        cwd=project,
+        env=clean_environment(PATH=path, VIRTUAL_ENV=project / ".venv", **variables),
+        check=check,
+        timeout=1200,
+    )
+    return done.stdout + done.stderr
+
+
+def assert_all_passed(output: str) -> None:
+    """Every test ran: none was skipped, expected to fail or left with a warning."""
+    closing = output.strip().splitlines()[-1]
+    assert re.fullmatch(r"=* ?\d+ passed in [\d.]+s.*", closing), output
+
+
+def test_its_own_tests_pass_on_a_real_engine(project: Path, server: str) -> None:
+    assert_all_passed(call(project, "pytest", "-q", "--color=no", TEST_DATABASE_URL=server))
+
+
+def test_the_story_is_told(combination: Combination, project: Path) -> None:
+    """`demo` needs no settings, starts an engine of its own and leaves nothing behind."""
+    before = files(project)
+    output = call(project, COMMAND, "demo", check=combination.example)
+    assert "Traceback" not in output
+    assert len(output.splitlines()) >= (8 if combination.example else 1)
+    assert files(project) == before
+
+
+def test_a_new_project_passes_its_own_checklist(project: Path) -> None:
+    """`init` writes the secrets, `embedded` gives a migrated server, `check` is green."""
+    call(project, COMMAND, "init")
+    try:
+        settings = (project / ".env").read_text(encoding="utf-8")
+        assert (project / ".env").stat().st_mode & 0o077 == 0
+        password = re.search(r"^DATABASE_PASSWORD=(.{16,})$", settings, re.MULTILINE)
+        assert password
+        assert git("status", "--porcelain", cwd=project) == ""
+
+        report = call(project, COMMAND, "embedded", COMMAND, "check", "--json")
+        results = json.loads(report[report.index("{") :])
+        assert "failed" not in json.dumps(results).lower().replace('"failed": 0', "")
+        assert password[1].strip("'\"") not in report
+
+        call(project, COMMAND, "embedded", COMMAND, "check")
+        assert "DL-PG-01" in call(project, COMMAND, "embedded", COMMAND, "check", "--markdown")
+    finally:
+        (project / ".env").unlink()
+
+
+def test_a_missing_setting_is_one_sentence(project: Path) -> None:
+    done = run(
+        project / ".venv" / "bin" / COMMAND,
+        "check",
+        cwd=project,
+        env=clean_environment(),
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert "DATABASE_URL" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user may enter: pytest's own are closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="template-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+# PostgreSQL refuses to run as root, so what works for one may not work for the other.
+USERS = {"whoever runs the tests": None} | (
+    {"nobody": pwd.getpwnam("nobody")} if os.geteuid() == 0 else {}
+)
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param(user, id=name, marks=pytest.mark.xdist_group(name))
+        for name, user in USERS.items()
+    ],
+)
+def test_finds_an_engine_by_itself(
+    template: Path, shared_folder: Path, user: pwd.struct_passwd | None
+) -> None:
+    """Without TEST_DATABASE_URL: root in a container, and a person at home."""
+    home = shared_folder / "home"
+    home.mkdir()
+    project = projects.render(template, shared_folder / "project", **EVERYTHING.answers())
+    ids = (user.pw_uid, user.pw_gid) if user else None
+    if user:
+        install(project, UV_PYTHON=python_of_everybody(user), UV_LINK_MODE="copy")
+        for path in (home, project, *project.rglob("*")):
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    else:
+        install(project)
+    environment = clean_environment(
+        HOME=home,
+        PATH=f"{project / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        VIRTUAL_ENV=project / ".venv",
+    )
+    tests = run(
+        *("pytest", "-q", "--color=no", "-n", "2"),
+        cwd=project,
+        env=environment,
+        user=ids,
+        timeout=1200,
+    )
+    assert_all_passed(tests.stdout + tests.stderr)
+    run(COMMAND, "demo", cwd=project, env=environment, user=ids)
+
+
+def python_of_everybody(user: pwd.struct_passwd) -> str:
+    """A Python that this user may run too: one in root's home is closed to others."""
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    candidates = [base, Path("/usr/bin/python3"), Path("/usr/local/bin/python3")]
+    for candidate in filter(Path.exists, candidates):
+        try:
+            probed = run(
+                *(candidate, "-c", "import sys, venv; sys.exit(sys.version_info < (3, 11))"),
+                cwd=Path("/"),
+                user=(user.pw_uid, user.pw_gid),
+                check=False,
+            )
+        except PermissionError:
+            continue
+        if probed.returncode == 0:
+            return str(candidate)
+    raise AssertionError(f"no Python that {user.pw_name} may run among {candidates}")

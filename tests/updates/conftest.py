@@ -1,0 +1,87 @@
+"""Versions of the template in a git repository, and projects that follow them."""
+
+import shutil
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+
+from tests import projects
+from tests.projects import commit_all, files, git
+
+# Rendered by the first copy only. What the documents call "yours".
+YOURS = (
+    *("src/my_project/market/", "migrations/", "tests/conftest.py", "tests/market/", "data/"),
+    "LICENSE",
+)
+
+
+def is_yours(path: str) -> bool:
+    """Whether an update must leave `path` alone, whatever the template says by then."""
+    beside_the_layer = path.startswith("src/my_project/") and path.count("/") == 2
+    return path.startswith(YOURS) or (beside_the_layer and path.endswith(".py"))
+
+
+@pytest.fixture(scope="session")
+def current(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree's template as a repository with one version."""
+    repository = tmp_path_factory.mktemp("repository") / "template"
+    shutil.copytree(template, repository)
+    commit_all(repository, "The template of the working tree")
+    return repository
+
+
+@pytest.fixture
+def growing(current: Path, tmp_path: Path) -> Path:
+    """A repository of the test's own, to which it adds a version."""
+    repository = tmp_path / "growing"
+    shutil.copytree(current, repository)
+    return repository
+
+
+def begin(template: Path, destination: Path, **answers: object) -> Path:
+    """A person's project: rendered and committed."""
+    projects.render(template, destination, **answers)
+    commit_all(destination, "Begin")
+    return destination
+
+
+def update(project: Path, **answers: object) -> None:
+    """`copier update --defaults`, with `-d` for each answer, and the commit that follows."""
+    copier.run_update(
+        project,
+        data=answers,
+        defaults=True,
+        overwrite=True,
+        skip_answered=True,
+        quiet=True,
+        unsafe=False,
+        vcs_ref="HEAD",
+    )
+    commit_all(project, f"Update {answers}")
+
+
+def answers(project: Path) -> dict[str, object]:
+    recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert isinstance(recorded, dict)
+    return recorded
+
+
+def append(path: Path, line: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(f"{old}{line}\n", encoding="utf-8")
+
+
+def conflicts(project: Path) -> list[str]:
+    """Files with conflict markers, and files that a failed merge left beside others."""
+    return [
+        path
+        for path, content in files(project).items()
+        if b"\n>>>>>>> after updating" in content or path.endswith((".rej", ".orig"))
+    ]
+
+
+def dirty(project: Path) -> str:
+    return git("status", "--porcelain", cwd=project)

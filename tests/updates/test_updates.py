@@ -1,0 +1,178 @@
+"""An update brings what the template manages and leaves alone what is a person's."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.projects import ROOT, clean_environment, commit_all, files, git, run
+from tests.updates.conftest import answers, append, begin, conflicts, dirty, is_yours, update
+
+PACKAGE = "src/my_project"
+TEMPLATE = "template/src/{{ package_name }}"
+
+
+@pytest.fixture
+def previous(template: Path, tmp_path: Path) -> Path:
+    """The template of the last commit that differs from the working tree, then the working tree."""
+    changed = git("status", "--porcelain", "--", "copier.yml", "template", cwd=ROOT)
+    revision = "HEAD" if changed else "HEAD^"
+    repository = tmp_path / "previous"
+    repository.mkdir()
+    archive = tmp_path / "previous.tar"
+    git("archive", "--output", archive, revision, "copier.yml", "template", cwd=ROOT)
+    shutil.unpack_archive(archive, repository, filter="data")
+    commit_all(repository, "The last version")
+    return repository
+
+
+def advance(repository: Path, template: Path) -> None:
+    """The next version: the working tree's template."""
+    shutil.rmtree(repository / "template")
+    shutil.copytree(template, repository, dirs_exist_ok=True)
+    commit_all(repository, "The next version")
+
+
+def test_from_the_previous_commit(previous: Path, template: Path, tmp_path: Path) -> None:
+    project = begin(previous, tmp_path / "project")
+    was = answers(project)["_commit"]
+    append(project / PACKAGE / "__main__.py", "# Ours.")
+    append(project / PACKAGE / "market" / "ours.py", "# Ours.")
+    append(project / "migrations" / "versions" / "20270101_000000_ours.py", "# Ours.")
+    commit_all(project, "Our work")
+    yours = {path: content for path, content in files(project).items() if is_yours(path)}
+
+    advance(previous, template)
+    update(project)
+
+    updated = files(project)
+    assert conflicts(project) == []
+    assert {path: content for path, content in updated.items() if is_yours(path)} == yours
+    fresh = files(begin(previous, tmp_path / "fresh"))
+    managed = {path: content for path, content in fresh.items() if not is_yours(path)}
+    assert {path: content for path, content in updated.items() if not is_yours(path)} == managed
+    recorded = answers(project)
+    assert recorded.pop("_commit") != was
+    assert {name: recorded[name] for name in ("project_name", "package_name", "modules")} == {
+        "project_name": "My Project",
+        "package_name": "my_project",
+        "modules": [],
+    } or "modules" not in recorded
+
+    commit = git("rev-parse", "HEAD", cwd=project)
+    update(project)
+    assert files(project) == updated
+    assert git("diff", commit.strip(), cwd=project) == ""
+
+
+def test_what_is_yours_stays(growing: Path, tmp_path: Path) -> None:
+    """Edited, deleted and added files of a person, against a template that changes all of them."""
+    project = begin(growing, tmp_path / "project")
+    append(project / PACKAGE / "app.py", "# Ours.")
+    append(project / PACKAGE / "market" / "models.py", "# Ours.")
+    append(project / PACKAGE / "market" / "invoices.py", "# Ours.")
+    append(project / "migrations" / "env.py", "# Ours.")
+    append(project / "tests" / "conftest.py", "# Ours.")
+    append(project / "LICENSE", "Ours.")
+    (project / PACKAGE / "market" / "demo.py").unlink()
+    for sample in (project / "data").rglob("*.csv"):
+        sample.unlink()
+    for migration in (project / "migrations" / "versions").glob("*.py"):
+        migration.rename(migration.with_name("20260101_000000_renamed.py"))
+        break
+    commit_all(project, "Our work")
+    before = files(project)
+
+    for path in (
+        *(
+            f"{TEMPLATE}/market/models.py",
+            f"{TEMPLATE}/market/demo.py",
+            f"{TEMPLATE}/__init__.py.jinja",
+        ),
+        *(f"{TEMPLATE}/market/brand_new.py", f"{TEMPLATE}/brand_new.py"),
+        *("template/migrations/versions/20991231_000000_brand_new.py", "template/LICENSE.jinja"),
+        *("template/data/brand_new.csv", "template/tests/market/test_brand_new.py"),
+    ):
+        append(growing / path, "# The template's.")
+    append(growing / f"{TEMPLATE}/data_layer/brand_new.py", "# The template's.")
+    commit_all(growing, "The next version")
+    update(project)
+
+    after = files(project)
+    changed = {path for path in before.keys() | after if before.get(path) != after.get(path)}
+    assert changed == {".copier-answers.yml", f"{PACKAGE}/data_layer/brand_new.py"}
+
+
+def test_managed_files_merge_with_a_persons_edit(growing: Path, tmp_path: Path) -> None:
+    project = begin(growing, tmp_path / "project")
+    errors = project / PACKAGE / "data_layer" / "errors.py"
+    errors.write_text(f"# Ours, above.\n{errors.read_text()}")
+    commit_all(project, "Our work")
+
+    append(growing / f"{TEMPLATE}/data_layer/errors.py", "# The template's, below.")
+    commit_all(growing, "The next version")
+    update(project)
+
+    text = errors.read_text()
+    assert text.startswith("# Ours, above.\n")
+    assert text.endswith("# The template's, below.\n")
+    assert conflicts(project) == []
+
+
+def test_a_conflict_can_be_seen(growing: Path, tmp_path: Path) -> None:
+    project = begin(growing, tmp_path / "project")
+    append(project / PACKAGE / "data_layer" / "errors.py", "# Ours, at the end.")
+    commit_all(project, "Our work")
+
+    append(growing / f"{TEMPLATE}/data_layer/errors.py", "# The template's, at the end.")
+    commit_all(growing, "The next version")
+    update(project)
+
+    text = (project / PACKAGE / "data_layer" / "errors.py").read_text()
+    assert conflicts(project) == [f"{PACKAGE}/data_layer/errors.py"]
+    assert "# Ours, at the end.\n" in text
+    assert "# The template's, at the end.\n" in text
+
+
+def test_a_managed_file_that_was_deleted_stays_deleted(growing: Path, tmp_path: Path) -> None:
+    project = begin(growing, tmp_path / "project")
+    (project / ".devcontainer" / "devcontainer.json").unlink()
+    commit_all(project, "We have no use for it")
+
+    append(growing / f"{TEMPLATE}/data_layer/errors.py", "# The template's.")
+    commit_all(growing, "The next version")
+    update(project)
+
+    assert not (project / ".devcontainer").exists()
+
+
+def test_the_env_file_is_out_of_reach(growing: Path, tmp_path: Path) -> None:
+    """The secrets that `init` wrote are git-ignored: no update reads, moves or shows them."""
+    project = begin(growing, tmp_path / "project")
+    (project / ".env").write_text("DATABASE_PASSWORD=ours\n")
+    assert dirty(project) == ""
+    append(growing / "template/.env.example", "# The template's.")
+    commit_all(growing, "The next version")
+    update(project)
+    assert (project / ".env").read_text() == "DATABASE_PASSWORD=ours\n"
+    assert "ours" not in git("log", "-p", "--all", cwd=project)
+
+
+def test_the_command_says_what_comes_next(growing: Path, tmp_path: Path) -> None:
+    """The real `copier update`, as a person types it: no trust, no question about answered ones."""
+    project = begin(growing, tmp_path / "project")
+    append(growing / f"{TEMPLATE}/data_layer/errors.py", "# The template's.")
+    commit_all(growing, "The next version")
+    done = run(
+        *(Path(sys.executable).with_name("copier"), "update", "--defaults", "--vcs-ref", "HEAD"),
+        cwd=project,
+        env=clean_environment(),
+    )
+    said = done.stdout + done.stderr
+    for typed in ("git diff", "uv sync && uv run pytest", "uv run my-project check"):
+        assert typed in said
+    text = (project / PACKAGE / "data_layer" / "errors.py").read_text()
+    assert text.endswith("# The template's.\n")
+    assert answers(project)["project_name"] == projects.PROJECT_NAME
