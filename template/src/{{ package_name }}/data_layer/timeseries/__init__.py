@@ -1,0 +1,28 @@
+"""TimescaleDB: hypertables and continuous aggregates beside the models, backfills, checks."""
+
+from . import autogenerate as autogenerate
+from .declarations import (
+    KEEP,
+    ContinuousAggregate,
+    Hypertable,
+    aggregates_of,
+    first,
+    last,
+    time_bucket,
+)
+from .errors import TimeSeriesError
+from .ingest import Backfilled, backfill, refresh
+
+__all__ = [
+    "KEEP",
+    "Backfilled",
+    "ContinuousAggregate",
+    "Hypertable",
+    "TimeSeriesError",
+    "aggregates_of",
+    "backfill",
+    "first",
+    "last",
+    "refresh",
+    "time_bucket",
+]

@@ -1,0 +1,80 @@
+"""Whether a server has the TimescaleDB that this module needs (DL-TS-01)."""
+
+from sqlalchemy import Connection, text
+
+from .errors import TimeSeriesError
+
+# The columnstore's own API begins with this version.
+MINIMUM = (2, 18)
+
+IMAGE = "docker compose up --detach --wait"
+
+
+def require_available(connection: Connection) -> None:
+    """Refuse a server on which the extension can't be created.
+
+    Raises:
+        TimeSeriesError: it isn't installed, too old, or not preloaded.
+    """
+    version = connection.scalar(
+        text("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
+    )
+    if version is None:
+        raise TimeSeriesError(
+            f"The server {_address(connection)} has no TimescaleDB; start the one of compose.yaml "
+            f"(`{IMAGE}`), or install the extension's Community edition on it."
+        )
+    # The library that is preloaded defines this setting, in every database.
+    if connection.scalar(text("SELECT current_setting('timescaledb.disable_load', true)")) is None:
+        raise TimeSeriesError(
+            f"The server {_address(connection)} does not preload TimescaleDB; add timescaledb to "
+            "shared_preload_libraries in its configuration and restart it."
+        )
+    if _version(version) < MINIMUM:
+        raise TimeSeriesError(
+            f"The server {_address(connection)} has TimescaleDB {version}; install "
+            f"{'.'.join(map(str, MINIMUM))} or later."
+        )
+
+
+def require_community(connection: Connection) -> None:
+    """Refuse an edition without columnstore, continuous aggregates and policies.
+
+    Raises:
+        TimeSeriesError: it is the Apache edition, or too old.
+    """
+    if reason := unfit(connection):
+        raise TimeSeriesError(reason)
+
+
+def unfit(connection: Connection) -> str | None:
+    """Why the extension of this database won't do, in a sentence; None when it does."""
+    version = connection.scalar(
+        text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+    )
+    if version is None:
+        return (
+            f"The database {_address(connection)} has no extension timescaledb; "
+            "run `alembic upgrade head`."
+        )
+    if _version(version) < MINIMUM:
+        return (
+            f"The database {_address(connection)} has TimescaleDB {version}; install "
+            f"{'.'.join(map(str, MINIMUM))} or later and type: ALTER EXTENSION timescaledb UPDATE;"
+        )
+    if connection.scalar(text("SELECT current_setting('timescaledb.license', true)")) == "apache":
+        return (
+            f"The server {_address(connection)} runs the Apache edition of TimescaleDB, which has "
+            "no columnstore, no continuous aggregates and no policies; use the Community edition "
+            "(timescaledb.license = 'timescale'), as the image of compose.yaml does."
+        )
+    return None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("-")[0].split(".")[:2])
+
+
+def _address(connection: Connection) -> str:
+    url = connection.engine.url
+    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
