@@ -251,7 +251,7 @@ class ContinuousAggregate:
     def __init__(
         self,
         name: str,
-        query: Select[Any],
+        query: Select[*tuple[Any, ...]],
         *,
         real_time: bool = False,
         refresh_every: str | timedelta | None = None,
@@ -405,7 +405,7 @@ def aggregates_of(table: Table) -> list[ContinuousAggregate]:
     return [item for item in aggregates(table.metadata) if item.root.table is table]
 
 
-def sql(query: Select[Any]) -> str:
+def sql(query: Select[*tuple[Any, ...]]) -> str:
     """The text of a SELECT with its values written out, one column a line."""
     compiled = str(
         query.compile(
@@ -465,7 +465,7 @@ def _unique_keys(table: Table) -> Iterator[list[str]]:
             yield [getattr(column, "name", str(column)) for column in index.expressions]
 
 
-def _source(name: str, query: Select[Any]) -> Hypertable | ContinuousAggregate:
+def _source(name: str, query: Select[*tuple[Any, ...]]) -> Hypertable | ContinuousAggregate:
     found: list[Hypertable | ContinuousAggregate] = []
     for element in query.get_final_froms():
         for part in visitors.iterate(element):
@@ -482,7 +482,7 @@ def _source(name: str, query: Select[Any]) -> Hypertable | ContinuousAggregate:
     return found[0]
 
 
-def _bucket(name: str, query: Select[Any]) -> tuple[str, TimeBucket]:
+def _bucket(name: str, query: Select[*tuple[Any, ...]]) -> tuple[str, TimeBucket]:
     found = [
         (column.name, part)
         for column in query.selected_columns
