@@ -104,7 +104,7 @@ def test_compose_and_workflows_follow_their_schemas(
 
 
 def test_ci_refuses_what_a_person_forgets(combination: Combination, project: Path) -> None:
-    """Conflict markers, lint, types, migrations and tests on a real engine, with either provider."""
+    """Conflict markers, lint, types, migrations, tests on a real engine: with either provider."""
     path = {"github": ".github/workflows/ci.yml", "gitlab": ".gitlab-ci.yml"}.get(
         combination.ci_provider
     )

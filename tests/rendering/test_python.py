@@ -40,21 +40,15 @@ def test_passes_its_own_type_checker(
     stage = tmp_path_factory.getbasetemp() / f"types-{combination.python_version}"
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(project, stage)
-    run(
-        *(environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy"),
-        *("--python-executable", environment / "bin" / "python"),
-        cwd=stage,
-    )
+    mypy: list[str | Path] = [environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy"]
+    run(*mypy, "--python-executable", environment / "bin" / "python", cwd=stage)
 
 
 def deptry(project: Path, environment: Path, *options: str) -> None:
     """deptry reads which package brings which module from what is installed."""
     site_packages = next((environment / "lib").glob("python*/site-packages"))
-    run(
-        *(tool("deptry"), ".", "--no-ansi", "--known-first-party", PACKAGE, *options),
-        cwd=project,
-        env=clean_environment(PYTHONPATH=site_packages),
-    )
+    command: list[str | Path] = [tool("deptry"), ".", "--no-ansi", "--known-first-party", PACKAGE]
+    run(*command, *options, cwd=project, env=clean_environment(PYTHONPATH=site_packages))
 
 
 def test_every_import_of_the_package_has_its_dependency_and_the_other_way(

@@ -119,7 +119,7 @@ async def load_trades(
     """Bring trades in by COPY, as a feed that sends each of them once; returns how many.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: one of them is there already; then none was written.
+        RowRejected: one of them is there already; then none was written.
     """
     ids = await _instrument_ids(session)
     rows = ((ids[symbol], *trade) for symbol, *trade in trades)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from types import NoneType
-from typing import Any, LiteralString, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import uuid4
 
 import psycopg
@@ -27,7 +27,7 @@ from psycopg.postgres import types as builtin
 from psycopg.pq import Format
 from sqlalchemy import Dialect, SelectBase, Table, select
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.schema import (
+from sqlalchemy.sql.schema import (
     CallableColumnDefault,
     ColumnElementColumnDefault,
     ScalarElementColumnDefault,
@@ -245,9 +245,7 @@ async def upsert(
             updated = 0
             if update:
                 assignments = [
-                    sql.SQL("{} = {}").format(
-                        sql.Identifier(name), sql.Identifier("staged", name)
-                    )
+                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("staged", name))
                     for name in update
                 ]
                 assignments += _touched(target, update, dialect)
@@ -447,9 +445,7 @@ def _identifier(table: Table) -> sql.Identifier:
 
 
 def _joined(names: Iterable[str], qualifier: str | None = None) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.Identifier(*filter(None, (qualifier, name))) for name in names
-    )
+    return sql.SQL(", ").join(sql.Identifier(*filter(None, (qualifier, name))) for name in names)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -469,7 +465,7 @@ def _touched(table: Table, update: Sequence[str], dialect: Dialect) -> list[sql.
                 expression = default.arg.compile(
                     dialect=dialect, compile_kwargs={"literal_binds": True}
                 )
-                value = sql.SQL(cast("LiteralString", str(expression)))
+                value = sql.SQL(expression.string)
             case CallableColumnDefault():
                 value = sql.Literal(default.arg(cast("Any", None)))
             case ScalarElementColumnDefault():
@@ -563,9 +559,7 @@ async def _arrow_batches(reader: Any, columns: Sequence[str]) -> AsyncIterator[l
             yield list(zip(*parts, strict=True))
 
 
-async def _chained(
-    first: list[Any], rest: AsyncIterator[list[Any]]
-) -> AsyncIterator[list[Any]]:
+async def _chained(first: list[Any], rest: AsyncIterator[list[Any]]) -> AsyncIterator[list[Any]]:
     yield first
     async for batch in rest:
         yield batch
@@ -667,7 +661,8 @@ def _find_dumper(driver: Connection) -> Callable[[int], object]:
 def _packs_as(code: str) -> Callable[[list[Any]], None]:
     def guard(values: list[Any]) -> None:
         numbers = list(filter(None, values))
-        struct.pack(f"{len(numbers)}{code}", *numbers)
+        # The byte order asks for checks: without one, too large a float packs as infinity.
+        struct.pack(f"!{len(numbers)}{code}", *numbers)
 
     return guard
 
@@ -683,7 +678,8 @@ def _has_no_time(values: list[Any]) -> None:
 
 
 def _is_no_text(values: list[Any]) -> None:
-    if str in set(map(type, values)):
+    # SQLAlchemy wraps what it takes for bytes.
+    if any(isinstance(getattr(value, "obj", value), str) for value in values):
         raise TypeError("encode it to bytes first")
 
 

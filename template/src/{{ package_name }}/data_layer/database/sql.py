@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import Executable, TextClause, text
@@ -111,7 +111,8 @@ def _converter(row: type[Row], columns: tuple[str, ...]) -> Callable[[Any], Row]
         faults.append("two columns have one name")
     if faults:
         raise RowMismatch(f"The rows do not fit {row.__name__}: {'; '.join(faults)}.")
-    adapter: TypeAdapter[Row] = _adapter(row)
+    # To mypy a generic `type[Row]` is not hashable.
+    adapter: TypeAdapter[Row] = _adapter(cast("Any", row))
 
     def convert(mapping: Any) -> Row:
         try:
