@@ -18,7 +18,7 @@ PACKAGE = "my_project"
 COMMAND = "my-project"
 
 # What a developer's shell may hold and a rendered project must not see.
-FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 FOREIGN_PREFIXES = (
     "DATABASE_",
     "TEST_",

@@ -143,7 +143,7 @@ def _prices(bar: Bar, count: int, random: Random) -> Iterator[Decimal]:
 
 async def _instrument_ids(session: WriteSession) -> dict[str, int]:
     rows = await session.execute(select(Instrument.symbol, Instrument.id))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _lines(name: str, folder: Path | None) -> Iterator[dict[str, str]]:

@@ -41,6 +41,8 @@ def fill(connection: sa.Connection, samples: Samples, count: int = 3) -> None:
     with warnings.catch_warnings():
         # A type of an extension: such a column stays empty, or the project gives its values.
         warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
+        # What SQLAlchemy 2.1 says of every check that is NOT VALID.
+        warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
         metadata.reflect(connection)
     for table in metadata.sorted_tables:
         if table.name == "alembic_version":

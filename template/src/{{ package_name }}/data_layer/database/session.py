@@ -197,6 +197,13 @@ class Database:
                     if timeout := _timeout(error):
                         raise timeout from error
                     raise
+                except BaseException:
+                    # A rollback that fails must not hide the error that it is for.
+                    try:
+                        await session.rollback()
+                    except SQLAlchemyError:
+                        await connection.invalidate()
+                    raise
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import warnings
 import zlib
 from logging.config import fileConfig
 from typing import Any
@@ -173,7 +174,9 @@ def _migrate(connection: Connection, options: dict[str, Any], settings: Migratio
             wait_initial=1,
             wait_max=15,
         ):
-            with attempt:
+            with attempt, warnings.catch_warnings():
+                # What SQLAlchemy 2.1 says of every check that is NOT VALID when it reflects one.
+                warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
                 context.run_migrations()
         connection.commit()
     except DBAPIError as error:
