@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+from examples.render import snapshot
 from tests import projects
 from tests.combinations import EVERYTHING
 
@@ -24,7 +25,7 @@ def _no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A snapshot of the template, so that a dirty working tree costs no clone for each copy."""
-    return projects.snapshot(tmp_path_factory.mktemp("template") / "snapshot")
+    return snapshot(tmp_path_factory.mktemp("template") / "snapshot")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ PACKAGE = "my_project"
 COMMAND = "my-project"
 
 # What a developer's shell may hold and a rendered project must not see.
-FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 FOREIGN_PREFIXES = (
     "DATABASE_",
     "TEST_",
@@ -53,7 +53,6 @@ def run(
 
     `user` is the user id and group id to run as; only root can.
     """
-    identity = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -63,7 +62,9 @@ def run(
         text=True,
         timeout=timeout,
         check=False,
-        **identity,
+        user=user[0] if user else None,
+        group=user[1] if user else None,
+        extra_groups=[] if user else None,
     )
     if check and done.returncode != 0:
         shown = " ".join(str(part) for part in command)
@@ -100,18 +101,6 @@ def commit_all(repository: Path, message: str) -> None:
         git("init", "--quiet", cwd=repository)
     git("add", "--all", cwd=repository)
     git("commit", "--quiet", "--allow-empty", "--message", message, cwd=repository)
-
-
-def snapshot(destination: Path) -> Path:
-    """Copy what copier reads of this repository; git's state and other files stay out."""
-    destination.mkdir(parents=True)
-    shutil.copy2(ROOT / "copier.yml", destination)
-    shutil.copytree(
-        ROOT / "template",
-        destination / "template",
-        ignore=shutil.ignore_patterns("__pycache__", ".*_cache", ".DS_Store"),
-    )
-    return destination
 
 
 def render(template: Path, destination: Path, **answers: object) -> Path:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests import projects
+from tests.markdown import PARSER
 from tests.projects import files, render, run
 
 ODD = {
@@ -37,6 +38,19 @@ ODD = {
     "200 characters": {"description": "A long story. " * 14},
     "an address": {"user_email": "o'brien+desk@mail.example.co.uk"},
 }
+
+
+def collapse(text: str) -> str:
+    """Blanks as Markdown shows them."""
+    return " ".join(text.split())
+
+
+def first_lines(page: Path) -> list[str]:
+    """The title and the first paragraph of a page, as a reader sees them."""
+    inline = [token for token in PARSER.parse(page.read_text("utf-8")) if token.type == "inline"]
+    return [
+        collapse("".join(part.content for part in token.children or ())) for token in inline[:2]
+    ]
 
 
 @pytest.mark.parametrize("answers", ODD.values(), ids=ODD)
@@ -68,7 +82,8 @@ def test_render_a_valid_project(
     ruff = environment / "bin" / "ruff"
     run(ruff, "check", "--no-cache", ".", cwd=project)
     run(ruff, "format", "--no-cache", "--check", ".", cwd=project)
-    assert recorded["project_name"].strip() in (project / "README.md").read_text(encoding="utf-8")
+    shown = first_lines(project / "README.md")
+    assert shown == [collapse(recorded["project_name"]), collapse(recorded["description"])]
 
 
 NAMES = {

@@ -1,5 +1,6 @@
 """The questions themselves: short, all with a default but one, and safe names refused."""
 
+import json
 import keyword
 import re
 import sys
@@ -66,8 +67,8 @@ def test_every_keyword_is_reserved() -> None:
 def test_every_dependency_is_reserved(everything: Path, environment: Path) -> None:
     """By the names that are imported, which are not always those that are installed."""
     python = environment / "bin" / "python"
-    show = "from importlib.metadata import packages_distributions as p; import json; print(json.dumps(p()))"
-    brings = yaml.safe_load(run(python, "-c", show, cwd=everything).stdout)
+    show = "import importlib.metadata as m, json; print(json.dumps(m.packages_distributions()))"
+    brings = json.loads(run(python, "-c", show, cwd=everything).stdout)
     pyproject = tomllib.loads((everything / "pyproject.toml").read_text(encoding="utf-8"))
     required = [*pyproject["project"]["dependencies"]]
     for group in pyproject["dependency-groups"].values():

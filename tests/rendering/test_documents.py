@@ -12,6 +12,10 @@ def pages(project: Path) -> list[Path]:
     return [project / path for path in projects.files(project) if path.endswith(".md")]
 
 
+def prose(page: Path) -> str:
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
 def test_no_link_is_dead(project: Path) -> None:
     found = pages(project)
     assert project / "README.md" in found
@@ -35,12 +39,12 @@ def test_every_page_can_be_reached_from_the_readme(project: Path) -> None:
 def test_pages_name_paths_that_exist(combination: Combination, project: Path) -> None:
     """A path in code font, written from the project's root, is there in this combination."""
     roots = {path.split("/")[0] for path in projects.files(project) if "/" in path}
-    missing = []
-    for page in pages(project):
-        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for path in re.findall(r"`([\w.-]+/[\w./-]+)`", text):
-            if path.split("/")[0] in roots and not (project / path).exists():
-                missing.append(f"{page.relative_to(project)}: {path}")
+    missing = [
+        f"{page.relative_to(project)}: {path}"
+        for page in pages(project)
+        for path in re.findall(r"`([\w.-]+/[\w./-]+)`", prose(page))
+        if path.split("/")[0] in roots and not (project / path).exists()
+    ]
     assert missing == []
 
 

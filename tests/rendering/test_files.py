@@ -2,16 +2,17 @@
 
 import re
 import stat
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests import projects
-from tests.combinations import MODULES, QUESTIONS, Combination
+from tests.combinations import MODULES, QUESTIONS, Combination, choices
 from tests.rendering.conftest import COMBINATIONS
 from tests.rendering.expected import SECTIONS, expected_paths
 
-# `${{ }}` is GitHub's and `${#name[@]}` is the shell's. Doubled braces without a blank are f-strings.
+# `${{ }}` is GitHub's, `${#name[@]}` is the shell's, and f-strings double braces without a blank.
 LEFTOVER = re.compile(r"(?<!\$)\{\{[-\s]|(?<!\$)\{%|%\}|(?<![$\"'])\{#")
 WINDOWS_FORBIDS = re.compile(r'[<>:"\\|?*\x00-\x1f]|[ .]$')
 WINDOWS_DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -30,24 +31,15 @@ def test_every_answer_is_rendered_and_every_two_meet() -> None:
     wanted = {
         (name, value)
         for name in ("postgres_version", "python_version", "license", "ci_provider")
-        for value in (
-            QUESTIONS[name]["choices"].values()
-            if isinstance(QUESTIONS[name]["choices"], dict)
-            else QUESTIONS[name]["choices"]
-        )
+        for value in choices(name)
     }
     rendered = {
         (name, getattr(combination, name)) for combination in COMBINATIONS for name, _ in wanted
     }
     assert rendered == wanted
-    pairs = {
-        (one.python_version, one.license, one.postgres_version == "16") for one in COMBINATIONS
-    }
-    assert {pair[:2] for pair in pairs} == {
-        (python, license_)
-        for python in QUESTIONS["python_version"]["choices"]
-        for license_ in QUESTIONS["license"]["choices"]
-    }
+    assert {(one.python_version, one.license) for one in COMBINATIONS} == set(
+        product(choices("python_version"), choices("license"))
+    )
     cores = {(one.modules, one.http_api, one.example) for one in COMBINATIONS}
     assert len(cores) == 2 ** (len(MODULES) + 2)
 
@@ -61,13 +53,10 @@ def test_has_exactly_the_expected_files(combination: Combination, project: Path)
 
 def test_every_expected_path_is_rendered_by_some_combination() -> None:
     reachable = set().union(*(expected_paths(combination) for combination in COMBINATIONS))
-    listed = [path for section in SECTIONS for path in section["paths"]]
-    assert sorted(set(listed) - reachable) == []
-    assert len(listed) == len(set(map(str, _with_conditions())))
-
-
-def _with_conditions() -> list[tuple[str, str]]:
-    return [(path, str(section["when"])) for section in SECTIONS for path in section["paths"]]
+    listed = {path for section in SECTIONS for path in section["paths"]}
+    assert sorted(listed - reachable) == []
+    conditions = [(path, str(one["when"])) for one in SECTIONS for path in one["paths"]]
+    assert len(conditions) == len(set(conditions))
 
 
 def test_has_no_empty_folder(project: Path) -> None:

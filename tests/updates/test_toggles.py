@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.combinations import MODULES
-from tests.projects import files
+from tests.projects import commit_all, files
 from tests.updates.conftest import answers, append, begin, conflicts, is_yours, update
 
 TOGGLES: list[tuple[str, object, object]] = [
@@ -33,12 +33,14 @@ def work(project: Path) -> None:
     append(project / "tests" / "billing" / "test_billing.py", '"""Ours."""')
     append(project / "docs" / "ours.md", "# Ours")
     append(project / ".gitignore", "/invoices/")
-    append(project / "README.md", "Ours, at the end.")
+    readme = project / "README.md"
+    title, _, rest = readme.read_text(encoding="utf-8").partition("\n")
+    readme.write_text(f"{title}\n\nOurs, below the title.\n{rest}", encoding="utf-8")
     append(project / "ops" / "postgres" / "ours.conf", "# Ours")
     market = package / "market"
     if market.exists():
         append(market / "models.py", "# Ours.")
-        (market / "demo.py").unlink()
+        (market / "queries.py").unlink()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_there_and_back(
 ) -> None:
     project = begin(current, tmp_path / "project", **{name: first})
     work(project)
-    update(project)
+    commit_all(project, "Our work")
     before = files(project)
 
     update(project, **{name: second})

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from ..data_layer.database import NotFound, ReadSession, WriteSession, expecting
+from ..data_layer.database import NotFound, ReadSession, StaleVersion, WriteSession, expecting
 from .models import Account, Instrument, Order, Side
 from .queries import positions
 
@@ -179,6 +179,11 @@ async def _locked_account(session: WriteSession, account_id: UUID) -> Account:
 
 async def _open_account(session: WriteSession, order: Order) -> Account:
     account = await _locked_account(session, order.account_id)
+    # Whoever held the lock before may have changed the order: then nothing that is computed from
+    # it is worth an answer of its own.
+    current = await session.scalar(select(Order.version).where(Order.id == order.id))
+    if current != order.version:
+        raise StaleVersion("Order", order.id, expected=order.version, current=current)
     if order.status != "open":
         raise OrderRefused(f"The order is {order.status}; only an open one can be changed.")
     return account

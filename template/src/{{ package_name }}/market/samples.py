@@ -119,7 +119,7 @@ async def load_trades(
     """Bring trades in by COPY, as a feed that sends each of them once; returns how many.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: one of them is there already; then none was written.
+        RowRejected: one of them is there already; then none was written.
     """
     ids = await _instrument_ids(session)
     rows = ((ids[symbol], *trade) for symbol, *trade in trades)
@@ -143,7 +143,7 @@ def _prices(bar: Bar, count: int, random: Random) -> Iterator[Decimal]:
 
 async def _instrument_ids(session: WriteSession) -> dict[str, int]:
     rows = await session.execute(select(Instrument.symbol, Instrument.id))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _lines(name: str, folder: Path | None) -> Iterator[dict[str, str]]:

@@ -5,6 +5,7 @@ import importlib
 import re
 import struct
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -16,8 +17,7 @@ from collections.abc import (
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from types import NoneType
-from typing import Any, LiteralString, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import uuid4
 
 import psycopg
@@ -25,9 +25,9 @@ from psycopg import sql
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.postgres import types as builtin
 from psycopg.pq import Format
-from sqlalchemy import Dialect, SelectBase, Table, select
+from sqlalchemy import Boolean, Dialect, LargeBinary, SelectBase, Table, select
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.schema import (
+from sqlalchemy.sql.schema import (
     CallableColumnDefault,
     ColumnElementColumnDefault,
     ScalarElementColumnDefault,
@@ -119,7 +119,7 @@ async def copy_in(
 
 async def copy_out(
     session: ReadSession, query: SelectBase | Table | type[DeclarativeBase]
-) -> AsyncIterator[tuple[Any, ...]]:
+) -> AsyncGenerator[tuple[Any, ...], None]:
     """Stream the rows of a query, a table or a model by COPY, in constant memory.
 
     A row is a tuple of column values, of the types that the ORM would give; an entity in a
@@ -153,6 +153,7 @@ async def copy_out(
             column.type.dialect_impl(dialect).result_processor(dialect, oid)
             for column, oid in zip(statement.selected_columns, declared, strict=True)
         ]
+        processed = any(processors)
         # With parameters psycopg turns %% into %; without, the text goes as it is.
         text = state.statement if parameters else state.statement.replace("%%", "%")
         copy_statement = f"COPY ({text}) TO STDOUT (FORMAT {'BINARY' if types else 'TEXT'})"
@@ -162,15 +163,14 @@ async def copy_out(
             cursor.copy(copy_statement.encode(), parameters) as copy,
         ):
             copy.set_types(types or declared)
-            if any(processors):
-                async for row in copy.rows():
-                    yield tuple(
+            # `copy.rows()` would be one more generator for each row to pass through.
+            while (row := await copy.read_row()) is not None:
+                if processed:
+                    row = tuple(
                         process(value) if process is not None else value
                         for process, value in zip(processors, row, strict=True)
                     )
-            else:
-                async for row in copy.rows():
-                    yield row
+                yield row
 
 
 async def upsert(
@@ -245,9 +245,7 @@ async def upsert(
             updated = 0
             if update:
                 assignments = [
-                    sql.SQL("{} = {}").format(
-                        sql.Identifier(name), sql.Identifier("staged", name)
-                    )
+                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("staged", name))
                     for name in update
                 ]
                 assignments += _touched(target, update, dialect)
@@ -319,9 +317,6 @@ class _Column:
     process: Callable[[Any], Any] | None
     guard: Callable[[list[Any]], None] | None
 
-    def processed(self, value: Any) -> Any:
-        return value if value is None or self.process is None else self.process(value)
-
 
 async def _copy(
     driver: Connection,
@@ -334,7 +329,7 @@ async def _copy(
 ) -> int:
     columns, binary = await _columns(driver, dialect, table, names)
     guarded = [(index, column.guard) for index, column in enumerate(columns) if column.guard]
-    processed = any(column.process for column in columns)
+    processed = [(index, column.process) for index, column in enumerate(columns) if column.process]
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
         destination, _joined(names), sql.SQL("BINARY" if binary else "TEXT")
     )
@@ -347,13 +342,11 @@ async def _copy(
                 try:
                     prepared = _tuples(batch, names)
                     if processed:
-                        prepared = [
-                            [
-                                column.processed(value)
-                                for column, value in zip(columns, row, strict=True)
-                            ]
-                            for row in prepared
-                        ]
+                        prepared = list(map(list, prepared))
+                    for index, process in processed:
+                        for row in prepared:
+                            if row[index] is not None:
+                                row[index] = process(row[index])
                     for index, guard in guarded:
                         guard([row[index] for row in prepared])
                     for row in prepared:
@@ -403,12 +396,10 @@ def _unfit(
             if binary:
                 transformer.set_dumper_types([column.oid], Format.BINARY)
             try:
-                processed = column.processed(value)
+                sent = column.process(value) if column.process and value is not None else value
                 if column.guard:
-                    column.guard([processed])
-                transformer.dump_sequence(
-                    [processed], [PyFormat.BINARY if binary else PyFormat.TEXT]
-                )
+                    column.guard([sent])
+                transformer.dump_sequence([sent], [PyFormat.BINARY if binary else PyFormat.TEXT])
             except _UNFIT as error:
                 return RowRejected(
                     f"{where}: column {column.name} is {column.type}, and its value, of type "
@@ -447,9 +438,7 @@ def _identifier(table: Table) -> sql.Identifier:
 
 
 def _joined(names: Iterable[str], qualifier: str | None = None) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.Identifier(*filter(None, (qualifier, name))) for name in names
-    )
+    return sql.SQL(", ").join(sql.Identifier(*filter(None, (qualifier, name))) for name in names)
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -469,7 +458,7 @@ def _touched(table: Table, update: Sequence[str], dialect: Dialect) -> list[sql.
                 expression = default.arg.compile(
                     dialect=dialect, compile_kwargs={"literal_binds": True}
                 )
-                value = sql.SQL(cast("LiteralString", str(expression)))
+                value = sql.SQL(expression.string)
             case CallableColumnDefault():
                 value = sql.Literal(default.arg(cast("Any", None)))
             case ScalarElementColumnDefault():
@@ -563,9 +552,7 @@ async def _arrow_batches(reader: Any, columns: Sequence[str]) -> AsyncIterator[l
             yield list(zip(*parts, strict=True))
 
 
-async def _chained(
-    first: list[Any], rest: AsyncIterator[list[Any]]
-) -> AsyncIterator[list[Any]]:
+async def _chained(first: list[Any], rest: AsyncIterator[list[Any]]) -> AsyncIterator[list[Any]]:
     yield first
     async for batch in rest:
         yield batch
@@ -606,13 +593,16 @@ async def _columns(
             "not; run the migrations."
         )
     types = await _wire_types(driver, [found[name][0] for name in names], _find_dumper(driver))
-    declared = {column.name: column.type.dialect_impl(dialect) for column in table.columns}
+    declared = {column.name: column.type for column in table.columns}
     columns = [
         _Column(
             name,
             found[name][1],
             oid,
-            declared[name].bind_processor(dialect),
+            # The guards do for these what SQLAlchemy does value by value.
+            None
+            if isinstance(declared[name], (Boolean, LargeBinary))
+            else declared[name].dialect_impl(dialect).bind_processor(dialect),
             _GUARDS.get(oid) if types else None,
         )
         for name, oid in zip(names, types or [0] * len(names), strict=True)
@@ -667,13 +657,14 @@ def _find_dumper(driver: Connection) -> Callable[[int], object]:
 def _packs_as(code: str) -> Callable[[list[Any]], None]:
     def guard(values: list[Any]) -> None:
         numbers = list(filter(None, values))
-        struct.pack(f"{len(numbers)}{code}", *numbers)
+        # The byte order asks for checks: without one, too large a float packs as infinity.
+        struct.pack(f"!{len(numbers)}{code}", *numbers)
 
     return guard
 
 
 def _is_bool(values: list[Any]) -> None:
-    if not set(map(type, values)) <= {bool, NoneType}:
+    if not set(values) <= {True, False, None}:
         raise TypeError("only True and False are")
 
 
@@ -683,7 +674,8 @@ def _has_no_time(values: list[Any]) -> None:
 
 
 def _is_no_text(values: list[Any]) -> None:
-    if str in set(map(type, values)):
+    # SQLAlchemy wraps what it takes for bytes.
+    if any(isinstance(getattr(value, "obj", value), str) for value in values):
         raise TypeError("encode it to bytes first")
 
 

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
 import stamina
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
@@ -43,6 +44,10 @@ class LockTimeout(DataLayerError):
 
 class TransactionConflict(DataLayerError):
     """A serializable transaction collided with others on every one of its attempts."""
+
+
+class TransactionAborted(DataLayerError):
+    """A statement failed within the transaction, and its error was caught within, too."""
 
 
 class ReadSession(AsyncSession):
@@ -92,6 +97,8 @@ class Database:
             DatabaseUnreachable: no connection could be made, or it broke.
             StatementTimeout: a statement ran too long.
             LockTimeout: a lock was not to be had in time.
+            TransactionAborted: an error of the server was caught within the block, outside of a
+                savepoint.
         """
         async with self._session(WriteSession) as session:
             yield session
@@ -171,6 +178,16 @@ class Database:
                 try:
                     yield session
                     await session.flush()
+                    if (
+                        driver is not None
+                        and driver.info.transaction_status == TransactionStatus.INERROR
+                    ):
+                        # The server would answer COMMIT with a silent ROLLBACK.
+                        raise TransactionAborted(
+                            "A statement failed within the transaction and its error did not leave "
+                            "the block, so nothing of it was written; let the error pass, or put "
+                            "the statement into `async with session.begin_nested()`."
+                        )
                     committing = True
                     await session.commit()
                 except (SQLAlchemyError, psycopg.Error) as error:
@@ -180,20 +197,27 @@ class Database:
                     if timeout := _timeout(error):
                         raise timeout from error
                     raise
+                except BaseException:
+                    # A rollback that fails must not hide the error that it is for.
+                    try:
+                        await session.rollback()
+                    except SQLAlchemyError:
+                        await connection.invalidate()
+                    raise
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            connection = await self.engine.connect()
-        except NoFreeConnection as error:
-            raise PoolExhausted(
-                f"All connections of the pool to {_address(self.engine.url)} are in use and none "
-                "came free in time; shorten the transactions, or raise DATABASE_POOL_SIZE, "
-                "DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
-            ) from error
-        except DBAPIError as error:
-            raise self._unreachable(error) from error
-        async with connection:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except NoFreeConnection as error:
+                raise PoolExhausted(
+                    f"All connections of the pool to {_address(self.engine.url)} are in use and "
+                    "none came free in time; shorten the transactions, or raise "
+                    "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
+                ) from error
+            except DBAPIError as error:
+                raise self._unreachable(error) from error
             yield connection
 
     def _unreachable(self, error: Exception, *, committing: bool = False) -> DatabaseUnreachable:

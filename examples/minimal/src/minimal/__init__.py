@@ -1,0 +1,1 @@
+"""The data layer alone, for a package that exists already."""

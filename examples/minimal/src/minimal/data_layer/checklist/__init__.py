@@ -1,0 +1,21 @@
+"""The executable adoption checklist: what a check is, how checks run, how they are reported."""
+
+from .check import Check, Finding, Verdict, advice, failed, passed
+from .report import as_json, as_markdown, print_table, summary
+from .runner import Report, Result, run
+
+__all__ = [
+    "Check",
+    "Finding",
+    "Report",
+    "Result",
+    "Verdict",
+    "advice",
+    "as_json",
+    "as_markdown",
+    "failed",
+    "passed",
+    "print_table",
+    "run",
+    "summary",
+]

@@ -1,0 +1,60 @@
+"""What a check is: one demand of the standard that a running project can be asked about."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How a probe ended."""
+
+    PASSED = "passed"
+    ADVICE = "advice"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a probe saw.
+
+    Attributes:
+        verdict: passed, advice (worth doing, nothing is broken) or failed.
+        evidence: one sentence with what was measured.
+        remedy: what to type or change; empty when passed.
+    """
+
+    verdict: Verdict
+    evidence: str
+    remedy: str = ""
+
+
+def passed(evidence: str) -> Finding:
+    """The demand is met, and this shows it."""
+    return Finding(Verdict.PASSED, evidence)
+
+
+def advice(evidence: str, remedy: str) -> Finding:
+    """The demand is met for now, or does not apply yet; this would be better."""
+    return Finding(Verdict.ADVICE, evidence, remedy)
+
+
+def failed(evidence: str, remedy: str) -> Finding:
+    """The demand is not met; the remedy says what to do."""
+    return Finding(Verdict.FAILED, evidence, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One demand of the standard with the probe that asks the running project about it.
+
+    Attributes:
+        id: the stable id of the demand, for example `DL-PG-01`.
+        title: what is demanded, in a few words.
+        probe: asks the project; an exception that it raises counts as a failure.
+        required: a failure of a required check makes `check` exit with 1.
+    """
+
+    id: str
+    title: str
+    probe: Callable[[], Awaitable[Finding]]
+    required: bool = True

@@ -1,0 +1,56 @@
+"""PostgreSQL: settings, engine, sessions, models, optimistic locking, bulk loads, raw SQL."""
+
+from .bulk import RowRejected, UnknownColumn, Upserted, copy_in, copy_out, upsert
+from .engine import create_engine
+from .locking import NotFound, StaleVersion, expecting
+from .models import NAMING_CONVENTION, Base, BigIntKey, Timestamps, UuidKey, Versioned
+from .session import (
+    Database,
+    DatabaseUnreachable,
+    LockTimeout,
+    PoolExhausted,
+    ReadSession,
+    StatementTimeout,
+    TransactionAborted,
+    TransactionConflict,
+    WriteSession,
+    sqlstate,
+)
+from .settings import DatabaseSettings
+from .sql import NoSingleRow, RowMismatch, fetch_all, fetch_one, statement, stream
+
+__all__ = [
+    "NAMING_CONVENTION",
+    "Base",
+    "BigIntKey",
+    "Database",
+    "DatabaseSettings",
+    "DatabaseUnreachable",
+    "LockTimeout",
+    "NoSingleRow",
+    "NotFound",
+    "PoolExhausted",
+    "ReadSession",
+    "RowMismatch",
+    "RowRejected",
+    "StaleVersion",
+    "StatementTimeout",
+    "Timestamps",
+    "TransactionAborted",
+    "TransactionConflict",
+    "UnknownColumn",
+    "Upserted",
+    "UuidKey",
+    "Versioned",
+    "WriteSession",
+    "copy_in",
+    "copy_out",
+    "create_engine",
+    "expecting",
+    "fetch_all",
+    "fetch_one",
+    "sqlstate",
+    "statement",
+    "stream",
+    "upsert",
+]

@@ -1,0 +1,66 @@
+"""The async engine: the pool, and the timeouts that the server enforces."""
+
+import math
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from .settings import DatabaseSettings
+
+
+def create_engine(
+    settings: DatabaseSettings, *, application_name: str | None = None
+) -> AsyncEngine:
+    """Make an engine; nothing connects before it is first used.
+
+    Serves DL-PG-02 (limits of the pool), DL-PG-03 (timeouts) and DL-TX-02 (READ COMMITTED).
+
+    Args:
+        settings: where to connect, and the limits.
+        application_name: what `pg_stat_activity` shows, instead of the name in the settings.
+    """
+    url = settings.sqlalchemy_url()
+    timeouts = {
+        "statement_timeout": _milliseconds(settings.statement_timeout),
+        "lock_timeout": _milliseconds(settings.lock_timeout),
+        "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
+    }
+    connect_args: dict[str, Any] = {
+        "application_name": application_name or settings.application_name,
+        "connect_timeout": settings.connect_timeout,
+    }
+    connect_args = {name: connect_args[name] for name in connect_args.keys() - url.query.keys()}
+    if settings.transaction_pooler:
+        # The next transaction may get another server connection, which knows neither the prepared
+        # statements nor the startup options of this one.
+        connect_args["prepare_threshold"] = None
+    else:
+        options = " ".join(f"-c {name}={value}" for name, value in timeouts.items())
+        connect_args["options"] = f"{options} {url.query.get('options', '')}".strip()
+
+    engine = create_async_engine(
+        url,
+        connect_args=connect_args,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
+        pool_size=settings.pool_size,
+        max_overflow=settings.max_overflow,
+        pool_timeout=settings.pool_timeout,
+        pool_recycle=settings.pool_recycle or -1,
+        pool_pre_ping=settings.pool_pre_ping,
+    )
+    if settings.transaction_pooler:
+        configs = (f"set_config('{name}', '{value}', true)" for name, value in timeouts.items())
+        set_local = text(f"SELECT {', '.join(configs)}")
+
+        def set_timeouts(connection: Connection) -> None:
+            connection.execute(set_local)
+
+        event.listen(engine.sync_engine, "begin", set_timeouts)
+    return engine
+
+
+def _milliseconds(seconds: float) -> int:
+    # Rounded up: to the server 0 is no limit, so 0.4 ms must not become 0.
+    return math.ceil(seconds * 1000)

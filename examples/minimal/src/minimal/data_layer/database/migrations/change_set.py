@@ -1,0 +1,103 @@
+"""Schema and code apart: what a set of commits may change at once (DL-MIG-07)."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .errors import MigrationError
+
+VERSIONS = "migrations/versions/"
+CODE = "src/"
+MODELS = ("**/models.py", "**/models/**")
+
+
+def files_since(base: str, root: Path) -> tuple[str, list[str]] | None:
+    """What the commits of `HEAD` changed since they left `base`.
+
+    Args:
+        base: a branch, tag or commit.
+        root: of the project; the paths are relative to it, others are left out.
+
+    Returns:
+        The commit where they left and the paths, or None when `base` is a full commit id that is
+        not there, as the first push of a branch names it (all zeros) and a forced one.
+
+    Raises:
+        MigrationError: when git can't tell.
+    """
+    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}", may_fail=True)
+    if commit is None:
+        if re.fullmatch("(?:[0-9a-f]{40}|[0-9a-f]{64})?", base):
+            return None
+        raise MigrationError(
+            f"There is no commit {base} in this clone; fetch it (in CI: check out the whole "
+            "history, fetch-depth: 0), or name another with --base."
+        )
+    fork = _git(root, "merge-base", commit.strip(), "HEAD", may_fail=True)
+    if fork is None:
+        raise MigrationError(
+            f"HEAD and {base} have no commit in common; fetch the whole history, or name another "
+            "commit with --base."
+        )
+    fork = fork.strip()
+    names = _git(root, "diff", "--relative", "--name-only", "--no-renames", "-z", fork, "HEAD")
+    return fork, [name for name in (names or "").split("\0") if name]
+
+
+def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[str], str]:
+    """The code that changes together with migrations since `base`, and the verdict as a sentence.
+
+    Migrations may come with the models that they follow, and with tests, pages and configuration;
+    any other file below `src/` is code that the next deployment brings.
+
+    Args:
+        base: a branch, tag or commit.
+        root: of the project.
+        allow: patterns of further paths that may change together with a migration; `*` matches
+            every sign, `/` too.
+    """
+    changes = files_since(base, root)
+    if changes is None:
+        return [], f"The base {base or '(none)'} is not in this clone: nothing to compare with."
+    fork, files = changes
+    migrations = [name for name in files if name.startswith(VERSIONS) and name.endswith(".py")]
+    if not migrations:
+        return [], f"No migration changes since {base}."
+    before = _git(root, "ls-tree", "-r", "--name-only", fork, "--", VERSIONS) or ""
+    if not any(name.endswith(".py") for name in before.splitlines()):
+        return [], f"These are the first migrations: {base} has none, so no code runs on them yet."
+    permitted = (*MODELS, *allow)
+    code = [
+        name
+        for name in files
+        if name.startswith(CODE) and not any(fnmatchcase(name, glob) for glob in permitted)
+    ]
+    if not code:
+        return [], f"The schema changes ({', '.join(migrations)}), and no code with it."
+    return code, (
+        f"The schema ({', '.join(migrations)}) and code ({', '.join(code)}) change at once. While "
+        "a deployment runs, the old code meets the new schema or the new code the old one. Split "
+        "it: first a change set with the migration and the models alone, deployed by itself; then "
+        "the code; then, if something old goes, a last migration (docs/data-layer/migrations.md)."
+    )
+
+
+def _git(root: Path, *arguments: str, may_fail: bool = False) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise MigrationError("git is not installed, and the change set is read with it.") from None
+    if done.returncode == 0:
+        return done.stdout
+    if may_fail and "not a git repository" not in done.stderr:
+        return None
+    reason = done.stderr.strip().partition("\n")[0].removeprefix("fatal: ")
+    raise MigrationError(f"git can't read the history of {root}: {reason}.")

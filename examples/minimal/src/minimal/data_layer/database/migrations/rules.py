@@ -1,0 +1,201 @@
+"""What every migration file must keep to; read from the source, so that no database is needed."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from .naming import problem_with_name
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+_CHANGES_ROWS = re.compile(r"(?is)\s*(?:UPDATE\s+\S+.*?\sSET\s|DELETE\s+FROM\s)")
+_NOT_REPEATABLE = re.compile(
+    r"(?is)\s*(?:CREATE|DROP|ALTER\s+TYPE)\s(?!.*\bIF\s+(?:NOT\s+)?EXISTS\b)"
+)
+_REASON = re.compile(r"#\s*unbatched:\s*\S")
+_EXECUTES = {"execute", "scalar", "scalars", "exec_driver_sql"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A migration file that breaks a rule.
+
+    Attributes:
+        demand: the id of the standard's demand.
+        file: the name of the file.
+        sentence: what is wrong and what to do.
+    """
+
+    demand: str
+    file: str
+    sentence: str
+
+
+def migration_files(config: Config) -> list[Path]:
+    """The migration files of the project, oldest name first."""
+    versions = Path(ScriptDirectory.from_config(config).versions)
+    return sorted(versions.glob("*.py"))
+
+
+def problems_in(files: Sequence[Path]) -> list[Problem]:
+    """Every rule that a file breaks: DL-MIG-01 names, -02 both directions, -08, -09."""
+    return [problem for file in files for problem in _problems_in(file)]
+
+
+def problems_of_line(config: Config) -> list[Problem]:
+    """DL-MIG-03: the migrations are one line, from one first file to one last."""
+    scripts = ScriptDirectory.from_config(config)
+    problems = []
+    for what, revisions in [("first", scripts.get_bases()), ("last", scripts.get_heads())]:
+        if len(revisions) > 1:
+            names = sorted(Path(scripts.get_revision(revision).path).name for revision in revisions)
+            problems.append(
+                Problem(
+                    "DL-MIG-03",
+                    names[-1],
+                    f"{' and '.join(names)} are each the {what} migration; set down_revision of "
+                    "the newer one so that it follows the other.",
+                )
+            )
+    return problems
+
+
+def _problems_in(file: Path) -> Iterator[Problem]:
+    if sentence := problem_with_name(file):
+        yield Problem("DL-MIG-01", file.name, sentence)
+    source = file.read_text(encoding="utf-8")
+    try:
+        tree = ast.parse(source, str(file))
+    except SyntaxError as error:
+        yield Problem("DL-MIG-02", file.name, f"{file.name}: line {error.lineno} is not Python.")
+        return
+    functions = {node.name: node for node in tree.body if isinstance(node, Function)}
+    for name in ("upgrade", "downgrade"):
+        if sentence := _missing(file, name, functions.get(name)):
+            yield Problem("DL-MIG-02", file.name, sentence)
+    yield from _unbatched(file, tree, source.splitlines())
+    yield from _not_repeatable(file, tree)
+
+
+def _missing(file: Path, name: str, function: Function | None) -> str | None:
+    if function is None:
+        return f"{file.name}: there is no {name}()."
+    statements = [node for node in function.body if not _does_nothing(node)]
+    if not statements:
+        remedy = (
+            "write how to undo the upgrade, or why it can't be: irreversible('the reason')"
+            if name == "downgrade"
+            else "write the change, or remove the file"
+        )
+        return f"{file.name}: {name}() is empty; {remedy}."
+    if len(statements) == 1 and _gives_up_without_reason(statements[0]):
+        return f"{file.name}: {name}() gives up without a reason; say why in words."
+    return None
+
+
+def _does_nothing(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Pass):
+        return True
+    if isinstance(node, ast.Return):
+        return node.value is None or isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _gives_up_without_reason(node: ast.stmt) -> bool:
+    call = node.exc if isinstance(node, ast.Raise) else getattr(node, "value", None)
+    if isinstance(node, ast.Raise) and not isinstance(call, ast.Call):
+        return True
+    if not isinstance(call, ast.Call):
+        return False
+    if not isinstance(node, ast.Raise) and _called(call) != "irreversible":
+        return False
+    words = [
+        part.value
+        for argument in call.args
+        for part in ast.walk(argument)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+    return not "".join(words).strip()
+
+
+def _unbatched(file: Path, tree: ast.Module, lines: list[str]) -> Iterator[Problem]:
+    in_batches = {
+        id(part)
+        for call in _calls(tree)
+        if _called(call) == "in_batches"
+        for part in ast.walk(call)
+    }
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    suspects: list[ast.expr] = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and _CHANGES_ROWS.match(node.value)
+        and id(node) not in docstrings
+    ]
+    suspects += [
+        built
+        for call in _calls(tree)
+        if _called(call) in _EXECUTES
+        for argument in call.args
+        for built in _calls(argument)
+        if _called(built) in {"update", "delete"}
+    ]
+    for node in suspects:
+        reasons = lines[max(node.lineno - 2, 0) : node.end_lineno or node.lineno]
+        if id(node) in in_batches or any(_REASON.search(line) for line in reasons):
+            continue
+        yield Problem(
+            "DL-MIG-09",
+            file.name,
+            f"{file.name}: line {node.lineno} changes rows in one transaction and locks them all; "
+            "use in_batches(), or say in a comment why not: # unbatched: a table of twelve rows.",
+        )
+
+
+def _not_repeatable(file: Path, tree: ast.Module) -> Iterator[Problem]:
+    blocks = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With)
+        and any(
+            isinstance(item.context_expr, ast.Call)
+            and _called(item.context_expr) == "autocommit_block"
+            for item in node.items
+        )
+    ]
+    for call in (call for block in blocks for call in _calls(block)):
+        option = {"create": "if_not_exists", "add": "if_not_exists", "drop": "if_exists"}.get(
+            (_called(call) or "").partition("_")[0]
+        )
+        literals = [arg.value for arg in call.args[:1] if isinstance(arg, ast.Constant)]
+        repeatable = (
+            any(keyword.arg == option for keyword in call.keywords)
+            if option
+            else _called(call) not in _EXECUTES
+            or not any(_NOT_REPEATABLE.match(str(literal)) for literal in literals)
+        )
+        if not repeatable and not (_called(call) or "").endswith("_concurrently"):
+            yield Problem(
+                "DL-MIG-08",
+                file.name,
+                f"{file.name}: line {call.lineno} runs outside of a transaction and fails when it "
+                f"is repeated; add {option or 'IF [NOT] EXISTS'}.",
+            )
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def _called(call: ast.Call) -> str | None:
+    match call.func:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return None

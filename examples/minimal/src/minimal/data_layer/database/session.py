@@ -1,0 +1,261 @@
+"""The explicit boundary of a transaction, and what happens when it can't be kept."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+import psycopg
+import stamina
+from psycopg.pq import TransactionStatus
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from ..errors import DataLayerError
+from ..settings import load
+from .engine import create_engine
+from .settings import DatabaseSettings
+
+Result = TypeVar("Result")
+SessionType = TypeVar("SessionType", bound="ReadSession")
+
+# stamina warns of every retry. An application that configures logging sees it; one that doesn't
+# shall not find it on its stderr.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
+
+
+class PoolExhausted(DataLayerError):
+    """Every connection of the pool was in use for the whole `DATABASE_POOL_TIMEOUT`."""
+
+
+class DatabaseUnreachable(DataLayerError):
+    """No connection could be made, or the one in use broke."""
+
+
+class StatementTimeout(DataLayerError):
+    """The server stopped a statement: it ran longer than allowed, or somebody cancelled it."""
+
+
+class LockTimeout(DataLayerError):
+    """A statement waited longer for a lock than allowed, or asked not to wait at all."""
+
+
+class TransactionConflict(DataLayerError):
+    """A serializable transaction collided with others on every one of its attempts."""
+
+
+class TransactionAborted(DataLayerError):
+    """A statement failed within the transaction, and its error was caught within, too."""
+
+
+class ReadSession(AsyncSession):
+    """A session that a function takes when it only reads; a `WriteSession` is one too."""
+
+
+class WriteSession(ReadSession):
+    """A session that a function takes when it writes."""
+
+
+class Database:
+    """The one door to the database: every session comes from here, within a transaction.
+
+    Serves DL-ORM-01 (async sessions only), DL-TX-01 (explicit boundaries), DL-TX-02 and DL-TX-03
+    (isolation).
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: DatabaseSettings | None = None) -> AsyncIterator[Self]:
+        """A database that is disposed of at the end; `settings` default to the environment's.
+
+        Raises:
+            InvalidSettings: a setting is missing or wrong.
+        """
+        database = cls(create_engine(settings or load(DatabaseSettings)))
+        try:
+            yield database
+        finally:
+            await database.dispose()
+
+    async def dispose(self) -> None:
+        """Close every connection that is not in use."""
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[WriteSession]:
+        """A READ COMMITTED transaction: committed at the end, rolled back by any error.
+
+        Objects stay usable after the commit.
+
+        Raises:
+            PoolExhausted: no connection came free in time.
+            DatabaseUnreachable: no connection could be made, or it broke.
+            StatementTimeout: a statement ran too long.
+            LockTimeout: a lock was not to be had in time.
+            TransactionAborted: an error of the server was caught within the block, outside of a
+                savepoint.
+        """
+        async with self._session(WriteSession) as session:
+            yield session
+
+    @asynccontextmanager
+    async def read_only(self, *, snapshot: bool = False) -> AsyncIterator[ReadSession]:
+        """A transaction in which the server refuses every write (SQLSTATE 25006).
+
+        Args:
+            snapshot: all statements see the database as the first one did (REPEATABLE READ),
+                instead of each its own moment.
+
+        Raises:
+            The same errors as `transaction`.
+        """
+        options: dict[str, Any] = {"postgresql_readonly": True}
+        if snapshot:
+            options["isolation_level"] = "REPEATABLE READ"
+        async with self._session(ReadSession, **options) as session:
+            yield session
+
+    async def serializable(
+        self,
+        work: Callable[[WriteSession], Awaitable[Result]],
+        *,
+        attempts: int = 5,
+        timeout: float = 30.0,  # noqa: ASYNC109 (it cancels nothing, it only stops retrying)
+    ) -> Result:
+        """Run `work` in a SERIALIZABLE transaction, again and again while it collides with others.
+
+        Each attempt has a new session. `work` must have no effect beside the database, since it
+        may run several times. Between two attempts lies a growing pause with jitter.
+
+        Args:
+            work: is given the session; what it returns is returned.
+            attempts: how often `work` is run at most.
+            timeout: seconds after which no further attempt begins.
+
+        Raises:
+            TransactionConflict: each attempt ended in a serialization failure or a deadlock.
+            And the same errors as `transaction`.
+        """
+
+        async def serializable_transaction() -> Result:
+            async with self._session(WriteSession, isolation_level="SERIALIZABLE") as session:
+                return await work(session)
+
+        retrying = stamina.retry(
+            on=_collided,
+            attempts=attempts,
+            timeout=timeout,
+            wait_initial=0.02,
+            wait_max=2.0,
+            wait_jitter=0.2,
+        )
+        try:
+            return await retrying(serializable_transaction)()
+        except (DBAPIError, psycopg.Error) as error:
+            if not _collided(error):
+                raise
+            raise TransactionConflict(
+                "A serializable transaction collided with others on each of its attempts "
+                f"({attempts} at most, within {timeout:g} s), and nothing of it was written; "
+                "try again later, or let it touch fewer rows."
+            ) from error
+
+    @asynccontextmanager
+    async def _session(
+        self, session_class: type[SessionType], **options: Any
+    ) -> AsyncIterator[SessionType]:
+        committing = False
+        async with self._connection() as connection:
+            # A session bound to a connection keeps these options in every transaction it begins.
+            await connection.execution_options(**options)
+            driver = (await connection.get_raw_connection()).driver_connection
+            async with session_class(connection, expire_on_commit=False) as session:
+                try:
+                    yield session
+                    await session.flush()
+                    if (
+                        driver is not None
+                        and driver.info.transaction_status == TransactionStatus.INERROR
+                    ):
+                        # The server would answer COMMIT with a silent ROLLBACK.
+                        raise TransactionAborted(
+                            "A statement failed within the transaction and its error did not leave "
+                            "the block, so nothing of it was written; let the error pass, or put "
+                            "the statement into `async with session.begin_nested()`."
+                        )
+                    committing = True
+                    await session.commit()
+                except (SQLAlchemyError, psycopg.Error) as error:
+                    if driver is not None and driver.closed:
+                        await connection.invalidate()
+                        raise self._unreachable(error, committing=committing) from error
+                    if timeout := _timeout(error):
+                        raise timeout from error
+                    raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            connection = await self.engine.connect()
+        except NoFreeConnection as error:
+            raise PoolExhausted(
+                f"All connections of the pool to {_address(self.engine.url)} are in use and none "
+                "came free in time; shorten the transactions, or raise DATABASE_POOL_SIZE, "
+                "DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
+            ) from error
+        except DBAPIError as error:
+            raise self._unreachable(error) from error
+        async with connection:
+            yield connection
+
+    def _unreachable(self, error: Exception, *, committing: bool = False) -> DatabaseUnreachable:
+        outcome = (
+            " The connection broke during COMMIT: look whether the transaction took effect "
+            "before you repeat it."
+            if committing
+            else ""
+        )
+        return DatabaseUnreachable(
+            f"The database {_address(self.engine.url)} can't be reached ({_reason(error)}); start "
+            f"the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
+        )
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE of an error of SQLAlchemy or psycopg; None when there is none."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
+
+
+def _collided(error: Exception) -> bool:
+    return sqlstate(error) in {"40001", "40P01"}  # serialization_failure, deadlock_detected
+
+
+def _timeout(error: Exception) -> DataLayerError | None:
+    match sqlstate(error):
+        case "57014":  # query_canceled
+            return StatementTimeout(
+                "A statement was stopped by the server, and nothing of its transaction was "
+                "written; make it touch less, or raise DATABASE_STATEMENT_TIMEOUT."
+            )
+        case "55P03":  # lock_not_available
+            return LockTimeout(
+                "A lock was not to be had in time, and nothing of the transaction was written; "
+                "try again, shorten the transactions that hold it, or raise DATABASE_LOCK_TIMEOUT."
+            )
+    return None
+
+
+def _address(url: URL) -> str:
+    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
+
+
+def _reason(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    first_line = str(cause).strip().partition("\n")[0]
+    return first_line.rpartition("failed: ")[2].rstrip(".") or type(cause).__name__

@@ -1,0 +1,92 @@
+"""`DATABASE_*`: where the database is, how many connections it gets, how long things may take."""
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ..settings import Settings
+
+EXAMPLE = "postgresql://user:password@localhost:5432/name"
+
+
+class DatabaseSettings(Settings):
+    """Connection, pool and timeouts of the one PostgreSQL database.
+
+    Serves the standard's demands DL-PG-02 (pool limits) and DL-PG-03 (timeouts).
+
+    Attributes:
+        url: `postgresql://user[:password]@host[:port]/name`; what its query names (`sslmode`,
+            `application_name`, `options` and whatever else libpq knows) wins over the fields below.
+        password: used when the URL holds none, so that the URL may stand in tracked files.
+        pool_size: connections kept open.
+        max_overflow: connections opened beyond `pool_size` under load, and closed afterwards.
+        pool_timeout: seconds to wait for a connection before `PoolExhausted`.
+        pool_recycle: seconds after which a connection is replaced; 0 never.
+        pool_pre_ping: test a connection when it leaves the pool, so that a restarted server
+            costs a reconnect and no error.
+        connect_timeout: seconds for one attempt to connect.
+        statement_timeout: seconds for one statement, enforced by the server; 0 is no limit.
+        lock_timeout: seconds to wait for one lock, enforced by the server; 0 is no limit.
+        idle_in_transaction_timeout: seconds that a transaction may stand still before the server
+            ends its connection; 0 is no limit.
+        transaction_pooler: the URL leads to a pooler that lends a server connection for one
+            transaction only (PgBouncer's `pool_mode = transaction`).
+        application_name: what `pg_stat_activity` shows.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
+
+    url: SecretStr
+    password: SecretStr | None = None
+    pool_size: int = Field(default=5, ge=1, le=1000)
+    max_overflow: int = Field(default=10, ge=0, le=1000)
+    pool_timeout: float = Field(default=5.0, gt=0, le=600)
+    pool_recycle: int = Field(default=1800, ge=0)
+    pool_pre_ping: bool = True
+    connect_timeout: int = Field(default=5, ge=2, le=300)
+    statement_timeout: float = Field(default=30.0, ge=0, le=86_400)
+    lock_timeout: float = Field(default=5.0, ge=0, le=86_400)
+    idle_in_transaction_timeout: float = Field(default=60.0, ge=0, le=86_400)
+    transaction_pooler: bool = False
+    application_name: str = Field(
+        default=__name__.partition(".")[0].replace("_", "-"), min_length=1, max_length=63
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if reason := _fault(url.get_secret_value()):
+            raise ValueError(f"{reason}; write one like {EXAMPLE}")
+        return url
+
+    def sqlalchemy_url(self) -> URL:
+        """The URL with SQLAlchemy's driver name and the password filled in."""
+        url = make_url(self.url.get_secret_value()).set(drivername="postgresql+psycopg")
+        if not url.password and self.password is not None:
+            url = url.set(password=self.password.get_secret_value())
+        return url
+
+
+def _fault(text: str) -> str | None:
+    # No sentence repeats any part of the value: a misplaced sign makes a piece of the password
+    # look like a host or a database.
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        return "it is not a URL"
+    except ValueError:
+        return "its port is not a number"
+    if url.drivername not in {"postgresql", "postgresql+psycopg"}:
+        return "it must begin with postgresql://, since the data layer speaks only PostgreSQL"
+    if "@" in (url.host or "") or "@" in (url.database or ""):
+        return "it has more than one @; write %40 for an @ within the user name or the password"
+    if "password" in url.query:
+        return "its password stands in the query, where errors would show it"
+    if not (url.host or url.query.get("host")):
+        return "it names no host"
+    if url.port is not None and not 0 < url.port < 65_536:
+        return "its port is not between 1 and 65535"
+    if not url.database:
+        return "it names no database"
+    return None

@@ -1,0 +1,103 @@
+"""The project's own migrations: up, down and up again, with rows in every table."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from minimal.data_layer.database.migrations import (
+    Irreversible,
+    alembic_config,
+    downgrade,
+    upgrade,
+)
+from minimal.data_layer.database.migrations.rules import (
+    migration_files,
+    problems_in,
+    problems_of_line,
+)
+from minimal.data_layer.database.migrations.runner import run_command
+
+from .filler import fill, sample_rows
+
+# What tells one schema from another: columns, constraints, indexes, enum values, sequences.
+SCHEMA = """
+SELECT 'column', format('%s.%s %s %s %s', attrelid::regclass, attname,
+       format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+  AND attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT 'constraint', format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+UNION ALL
+SELECT 'index', indexdef FROM pg_indexes WHERE schemaname = current_schema()
+UNION ALL
+SELECT 'enum', format('%s %s', enumtypid::regtype, enumlabel) FROM pg_enum
+UNION ALL
+SELECT 'sequence', sequencename FROM pg_sequences WHERE schemaname = current_schema()
+ORDER BY 1, 2
+"""
+
+
+@pytest.fixture
+def engine(empty_database_url: sa.URL) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(empty_database_url, poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.standard("DL-MIG-01")
+@pytest.mark.standard("DL-MIG-02")
+@pytest.mark.standard("DL-MIG-03")
+def test_every_migration_keeps_to_the_rules() -> None:
+    config = alembic_config()
+    problems = [*problems_of_line(config), *problems_in(migration_files(config))]
+    assert [problem.sentence for problem in problems] == []
+
+
+@pytest.mark.standard("DL-MIG-05")
+async def test_models_and_schema_are_in_step(empty_database_url: sa.URL) -> None:
+    await upgrade(empty_database_url)
+    await run_command(command.check, alembic_config(empty_database_url))
+
+
+@pytest.mark.standard("DL-MIG-02")
+async def test_every_migration_goes_up_down_and_up_again_with_rows_in_every_table(
+    engine: sa.Engine, pytestconfig: pytest.Config
+) -> None:
+    samples = sample_rows(Path(pytestconfig.rootpath))
+    scripts = ScriptDirectory.from_config(alembic_config())
+    await upgrade(engine.url, "base")
+    for script in reversed(list(scripts.walk_revisions())):
+        before = _schema(engine)
+        await upgrade(engine.url, script.revision)
+        with engine.begin() as connection:
+            fill(connection, samples)
+        after = _schema(engine)
+        try:
+            await downgrade(engine.url, "-1")
+        except Irreversible:
+            continue
+        assert _schema(engine) == before
+        with engine.begin() as connection:
+            fill(connection, samples)
+        await upgrade(engine.url, script.revision)
+        assert _schema(engine) == after
+    with engine.begin() as connection:
+        fill(connection, samples)
+        tables = set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+        rows = {
+            table: connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table)))
+            for table in tables
+        }
+    assert all(rows.values()), rows
+
+
+def _schema(engine: sa.Engine) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        return [(kind, what) for kind, what in connection.execute(sa.text(SCHEMA))]
