@@ -284,11 +284,14 @@ def _settings(state: State) -> list[ts.TimescaleOperation]:
 
 def _columnstore(state: State) -> ts.TimescaleOperation:
     if state.columnstore is None:
-        return ts.DisableColumnstore(state.name, schema=state.schema)
+        return ts.DisableColumnstore(
+            state.name, aggregate=isinstance(state, AggregateState), schema=state.schema
+        )
     return ts.SetColumnstore(
         state.name,
         segment_by=list(state.columnstore.segment_by),
         order_by=list(state.columnstore.order_by),
+        aggregate=isinstance(state, AggregateState),
         schema=state.schema,
     )
 

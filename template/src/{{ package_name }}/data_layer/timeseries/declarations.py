@@ -415,9 +415,11 @@ def sql(query: Select[*tuple[Any, ...]]) -> str:
     )
     columns, _, rest = compiled.partition("\nFROM ")
     listed = ",\n    ".join(_split(columns.removeprefix("SELECT ").rstrip()))
-    for clause in (" \nWHERE ", " GROUP BY ", " \nHAVING "):
-        rest = rest.replace(clause, f"\n{clause.strip()} ")
-    return f"SELECT\n    {listed}\nFROM {rest.rstrip()}"
+    head, grouping, keys = rest.rpartition(" GROUP BY ")
+    if not grouping:
+        return f"SELECT\n    {listed}\nFROM {rest}"
+    groups = ",\n    ".join(_split(keys))
+    return f"SELECT\n    {listed}\nFROM {head}\nGROUP BY\n    {groups}".replace(" \n", "\n")
 
 
 def _split(columns: str) -> Iterator[str]:

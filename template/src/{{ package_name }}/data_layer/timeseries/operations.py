@@ -88,10 +88,6 @@ class Migration:
         connection = self.connection
         return catalog.Catalog() if connection is None else catalog.read(connection)
 
-    def kind(self, relation: str, schema: str | None) -> str:
-        is_aggregate = self.key(relation, schema) in self.catalog().aggregates
-        return "MATERIALIZED VIEW" if is_aggregate else "TABLE"
-
     def needs_a_database(self, what: str) -> Connection:
         if self.connection is None:
             raise TimeSeriesError(
@@ -294,6 +290,7 @@ class SetColumnstore(TimescaleOperation):
     relation: str
     segment_by: Sequence[str] = field(kw_only=True)
     order_by: Sequence[str] = field(kw_only=True)
+    aggregate: bool = field(default=False, kw_only=True)
     schema: str | None = field(default=None, kw_only=True)
 
     def run(self, migration: Migration) -> None:
@@ -301,11 +298,15 @@ class SetColumnstore(TimescaleOperation):
         order_by = ", ".join(_ordered(migration, item) for item in self.order_by)
         name = migration.name(self.relation, self.schema)
         migration.execute(
-            f"ALTER {migration.kind(self.relation, self.schema)} {name} SET "
+            f"ALTER {_kind(self.aggregate)} {name} SET "
             "(timescaledb.enable_columnstore = true, "
             f"timescaledb.segmentby = {literal(segment_by)}, "
             f"timescaledb.orderby = {literal(order_by)})"
         )
+
+
+def _kind(aggregate: bool) -> str:
+    return "MATERIALIZED VIEW" if aggregate else "TABLE"
 
 
 def _ordered(migration: Migration, item: str) -> str:
@@ -320,6 +321,7 @@ class DisableColumnstore(TimescaleOperation):
     function = "disable_columnstore"
 
     relation: str
+    aggregate: bool = field(default=False, kw_only=True)
     schema: str | None = field(default=None, kw_only=True)
 
     def run(self, migration: Migration) -> None:
@@ -332,8 +334,7 @@ class DisableColumnstore(TimescaleOperation):
         )
         name = migration.name(self.relation, self.schema)
         migration.execute(
-            f"ALTER {migration.kind(self.relation, self.schema)} {name} "
-            "SET (timescaledb.enable_columnstore = false)"
+            f"ALTER {_kind(self.aggregate)} {name} SET (timescaledb.enable_columnstore = false)"
         )
 
 
