@@ -2,7 +2,7 @@
 
 import zoneinfo
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import (
@@ -166,11 +166,14 @@ class TimeBucket(Function[Any]):
     def __init__(self, width: Interval, column: ColumnElement[Any], timezone: str | None) -> None:
         self.width = width
         self.timezone = timezone
+        # An hour that the clock of a place repeats in autumn is two hours; of a day that has 25
+        # there is one.
+        self.counted_in = "UTC" if timezone is not None and width.longest < _DAY else timezone
         # Written out, not bound: PostgreSQL takes SELECT and GROUP BY for the same expression
         # only when they hold no parameters.
         arguments = [literal_column(f"INTERVAL '{width}'"), column]
-        if timezone is not None:
-            arguments.append(literal_column(f"'{timezone}'"))
+        if self.counted_in is not None:
+            arguments.append(literal_column(f"'{self.counted_in}'"))
         super().__init__("time_bucket", *arguments, type_=column.type)
 
 
@@ -186,7 +189,8 @@ def time_bucket(
         width: `"1 hour"`, `"1 day"`, `"1 week"` (from Monday), `"1 month"`, …
         column: the time column of a hypertable, or the bucket of an aggregate below.
         timezone: where a day begins, as `"Europe/Berlin"`. Name it once, on the lowest level:
-            those above take it from there. UTC if none is named.
+            those above take it from there. UTC if none is named. Buckets shorter than a day are
+            counted in UTC everywhere.
 
     Raises:
         TimeSeriesError: there is no such time zone, or the level below has another.
@@ -209,7 +213,24 @@ def time_bucket(
         timezone = timezone or "UTC"
     if timezone is not None and timezone not in zoneinfo.available_timezones():
         raise TimeSeriesError(f"There is no time zone {timezone!r}; write one like Europe/Berlin.")
-    return TimeBucket(Interval.of(width), element, timezone)
+    interval = Interval.of(width)
+    if timezone is not None and interval.longest < _DAY and not _fits(interval, timezone):
+        raise TimeSeriesError(
+            f"Days in {timezone} begin within a bucket of {interval}, since its clock is no "
+            "multiple of that away from UTC; let the buckets be shorter, for example '15 minutes'."
+        )
+    return TimeBucket(interval, element, timezone)
+
+
+def _fits(width: Interval, timezone: str) -> bool:
+    """Whether days of the zone are made of whole buckets, in summer and in winter."""
+    zone = zoneinfo.ZoneInfo(timezone)
+    times = (
+        datetime(year, month, 1, tzinfo=zone) for year in range(2000, 2038) for month in (1, 7)
+    )
+    return all(
+        (time.utcoffset() or timedelta()).total_seconds() % width.seconds == 0 for time in times
+    )
 
 
 def first(value: InstrumentedAttribute[T] | ColumnElement[T], time: Any) -> Function[T]:
@@ -272,6 +293,7 @@ class ContinuousAggregate:
         self.bucket_column = bucket_column
         self.bucket = bucket.width
         self.timezone = bucket.timezone
+        self.counted_in = bucket.counted_in
         self.schema = self.root.table.schema
         self._check_levels()
 

@@ -82,7 +82,7 @@ async def backfill(
             spans = [
                 (row.first, row.last)
                 for row in await session.execute(
-                    _buckets(level), {"times": sorted(touched), "timezone": level.timezone}
+                    _buckets(level), {"times": sorted(touched), "timezone": level.counted_in}
                 )
             ]
             windows[level.name] = _joined(spans)
