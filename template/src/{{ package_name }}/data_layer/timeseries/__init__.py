@@ -1,6 +1,5 @@
 """TimescaleDB: hypertables and continuous aggregates beside the models, backfills, checks."""
 
-from . import autogenerate as autogenerate
 from .declarations import (
     KEEP,
     ContinuousAggregate,
