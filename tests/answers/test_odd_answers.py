@@ -73,7 +73,8 @@ def test_render_a_valid_project(
 
     # The docstring is the description, whatever is in it.
     source = (project / "src" / package / "__init__.py").read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(source)) == recorded["description"].strip()
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    assert docstring.strip() == recorded["description"].strip()
     for path in project.rglob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"))
     for path in [*project.rglob("*.yaml"), *project.rglob("*.yml")]:
@@ -99,7 +100,8 @@ NAMES = {
     "Tests": "tests_project",
     "a" * 80: "a" * 40,
     "a" * 39 + " b": "a" * 39,
-    "--- -- market ---": "market",
+    "Market": "market_project",
+    "--- -- desk ---": "desk",
 }
 
 

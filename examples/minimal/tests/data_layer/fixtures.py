@@ -17,6 +17,7 @@ import contextlib
 import gc
 import os
 import secrets
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -108,12 +109,13 @@ class DatabaseRun:
 
     def url(self, name: str | None = None) -> URL:
         """The URL of a database on the server; without a name, of the server itself."""
-        if self._url is None:
+        if self.error or self._url is None:
+            # Every test that wants a database fails with this; none is skipped.
             pytest.fail(self.error, pytrace=False)
         return self._url if name is None else self._url.set(database=name)
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        return connect(self.url())
+        return connect(self._url or self.url())
 
     def create(self, *, template: str | None = None) -> str:
         """Create a database, empty or as a copy of the template, and return its name."""
@@ -159,11 +161,9 @@ RUN = pytest.StashKey[DatabaseRun]()
 
 def connect(url: URL) -> psycopg.Connection[tuple[Any, ...]]:
     """A plain connection in autocommit mode, for what a test does behind the layer's back."""
-    return psycopg.connect(
-        url.set(drivername="postgresql").render_as_string(hide_password=False),
-        autocommit=True,
-        connect_timeout=5,
-    )
+    # Not as a string: SQLAlchemy leaves spaces in a password that libpq refuses.
+    parameters = url.translate_connect_args(username="user", database="dbname")
+    return psycopg.connect(**({"connect_timeout": 5} | url.query | parameters), autocommit=True)
 
 
 def _server(stack: contextlib.ExitStack) -> tuple[URL, str]:
@@ -322,6 +322,15 @@ def own_server() -> Iterator[EmbeddedServer]:
     """A server that the test may stop and kill."""
     with embedded_server() as server:
         yield server
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user may enter, as a server needs that runs as another user."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def settings_of(url: URL) -> DatabaseSettings:

@@ -1,8 +1,9 @@
 -- Runs once, as the superuser, when the volume is empty: the application gets a role that owns its
 -- database and nothing else. It may create, change and drop what is in there; it is no superuser.
 
--- The server keeps the text of every statement; this session's holds a password.
+-- The server keeps the text of every statement, and logs that of a failed one. One holds a password.
 SET pg_stat_statements.track = 'none';
+SET log_min_error_statement = 'panic';
 
 \getenv password DATABASE_PASSWORD
 CREATE ROLE "minimal" LOGIN PASSWORD :'password';

@@ -273,8 +273,8 @@ def _throwaway_database(console: Console) -> Iterator[URL]:
         # A crash of the machine may take this database with it.
         embedded_server(durable=False) as server,
     ):
-        dsn = server.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        address = server.url.translate_connect_args(username="user", database="dbname")
+        with psycopg.connect(**address, autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(PACKAGE)))
             version = connection.info.parameter_status("server_version")
         console.print(

@@ -1,23 +1,32 @@
-"""The one place that knows which modules are in this project."""
+"""The one place that knows which modules are in this project.
 
-import typer
+Each function imports what it hands out: a web process that asks for `resources` shall not pay for
+the command line and for Alembic.
+"""
 
-from .checklist import Check
-from .database.checks import database_checks
-from .database.migrations.checks import migration_checks
-from .database.migrations.commands import migrations_commands
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+    from .checklist import Check
 
 
-def checks() -> list[Check]:
+def checks() -> "list[Check]":
     """Every check of the core and of the modules, in the order of the report."""
+    from .database.checks import database_checks
+    from .database.migrations.checks import migration_checks
+
     return [
         *database_checks(),
         *migration_checks(),
     ]
 
 
-def command_groups() -> dict[str, typer.Typer]:
+def command_groups() -> "dict[str, typer.Typer]":
     """The command groups that the core and the modules add, by name."""
+    from .database.migrations.commands import migrations_commands
+
     return {
         "migrations": migrations_commands,
     }

@@ -76,69 +76,102 @@ def test_the_developers_own_database_is_out_of_reach() -> None:
     assert load(DatabaseSettings).sqlalchemy_url().port == 1
 
 
-def run_pytest(project: Path, *arguments: str, **environment: str) -> str:
-    """The output of a run of its own on two of the tests above."""
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--no-header", *arguments),
-            *("-k", "finds_empty_tables or is_migrated", str(Path(__file__).relative_to(project))),
-        ],
-        cwd=project,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return ended.stdout + ended.stderr
-
-
 def databases(server: EmbeddedServer) -> set[str]:
     with connect(server.url) as connection:
         return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n", "2"]], ids=["one process", "two workers"])
-def test_a_server_of_our_own_keeps_its_databases(
-    own_server: EmbeddedServer, pytestconfig: pytest.Config, arguments: list[str]
-) -> None:
+@pytest.fixture
+def inhabited_server(own_server: EmbeddedServer) -> EmbeddedServer:
+    """A server with databases of somebody else's."""
     with connect(own_server.url) as connection:
         connection.execute("CREATE DATABASE precious")
         connection.execute(f'CREATE DATABASE "{PREFIX}of_another_run"')
     with connect(own_server.url.set(database="precious")) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
-    before = databases(own_server)
+    return own_server
 
-    output = run_pytest(
-        pytestconfig.rootpath,
-        *arguments,
-        TEST_DATABASE_URL=own_server.url.render_as_string(hide_password=False),
-        DATABASE_URL="postgresql://nobody@127.0.0.1:2/production",
+
+def test_two_workers_leave_a_server_as_it_was(
+    inhabited_server: EmbeddedServer, pytestconfig: pytest.Config
+) -> None:
+    before = databases(inhabited_server)
+
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider"),
+            *("-k", "finds_empty_tables or is_migrated", __file__),
+        ],
+        cwd=pytestconfig.rootpath,
+        env=os.environ
+        | {
+            "TEST_DATABASE_URL": inhabited_server.url.render_as_string(hide_password=False),
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:2/production",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
-    assert "3 passed" in output, output
-    assert "PostgreSQL of these tests: TEST_DATABASE_URL" in output
-    assert databases(own_server) == before
-    with connect(own_server.url.set(database="precious")) as connection:
+    assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
+    assert "PostgreSQL of these tests: TEST_DATABASE_URL" in ended.stdout
+    assert databases(inhabited_server) == before
+    with connect(inhabited_server.url.set(database="precious")) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1,)
 
 
+def test_a_run_drops_all_it_created_and_nothing_else(
+    inhabited_server: EmbeddedServer,
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = databases(inhabited_server)
+    monkeypatch.setenv(
+        "TEST_DATABASE_URL", inhabited_server.url.render_as_string(hide_password=False)
+    )
+    run = DatabaseRun(pytestconfig.rootpath)
+    run.start()
+    of_a_crashed_worker = run.create(template=run.template)
+
+    with connect(run.url(of_a_crashed_worker)) as connection:
+        assert len(databases(inhabited_server) - before) == 2
+        run.close()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+    assert databases(inhabited_server) == before
+
+
+def test_migrations_that_fail_leave_no_database(
+    own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = databases(own_server)
+    monkeypatch.setenv("TEST_DATABASE_URL", own_server.url.render_as_string(hide_password=False))
+    run = DatabaseRun(tmp_path)
+
+    with pytest.raises(DataLayerError, match=r"No alembic\.ini"):
+        run.start()
+    assert databases(own_server) != before
+    run.close()
+
+    assert databases(own_server) == before
+
+
 def test_a_role_that_may_not_create_databases_is_named(
-    own_server: EmbeddedServer, pytestconfig: pytest.Config
+    own_server: EmbeddedServer, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connect(own_server.url) as connection:
         connection.execute("CREATE ROLE plain LOGIN PASSWORD 'a plain password'")
+    url = own_server.url.set(username="plain", password="a plain password")
+    monkeypatch.setenv("TEST_DATABASE_URL", url.render_as_string(hide_password=False))
+    run = DatabaseRun(pytestconfig.rootpath)
 
-    output = run_pytest(
-        pytestconfig.rootpath,
-        TEST_DATABASE_URL=own_server.url.set(
-            username="plain", password="a plain password"
-        ).render_as_string(hide_password=False),
-    )
+    with pytest.raises(DataLayerError, match='let a superuser type: ALTER ROLE "plain" CREATEDB;'):
+        run.start()
 
-    assert "The role plain of TEST_DATABASE_URL may not create databases" in output
-    assert 'ALTER ROLE "plain" CREATEDB;' in output
-    assert "3 errors" in output
-    assert "skipped" not in output
+    assert run.tell()["error"] == run.error
+    with pytest.raises(pytest.fail.Exception, match="The role plain of TEST_DATABASE_URL may not"):
+        run.url()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL
 
-from minimal.data_layer.database.migrations.runner import run_command
+from minimal.data_layer.database.migrations.runner import (
+    run_command,
+)
 
 ENVIRONMENT = """
 from sqlalchemy import MetaData

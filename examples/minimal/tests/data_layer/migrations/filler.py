@@ -6,6 +6,7 @@ What a check constraint wants can't be guessed: the project gives such values in
 """
 
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -37,7 +38,12 @@ def sample_rows(project: Path) -> Samples:
 def fill(connection: sa.Connection, samples: Samples, count: int = 3) -> None:
     """Insert `count` more rows into every table; parents first."""
     metadata = sa.MetaData()
-    metadata.reflect(connection)
+    with warnings.catch_warnings():
+        # A type of an extension: such a column stays empty, or the project gives its values.
+        warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
+        # What SQLAlchemy 2.1 says of every check that is NOT VALID.
+        warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
+        metadata.reflect(connection)
     for table in metadata.sorted_tables:
         if table.name == "alembic_version":
             continue

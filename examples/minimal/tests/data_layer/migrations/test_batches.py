@@ -13,7 +13,9 @@ from .conftest import Scratch
 FILL = "CREATE TABLE accounts (id {key} PRIMARY KEY, email text NOT NULL, email_key text)"
 ROWS = "INSERT INTO accounts SELECT {key}, 'User' || i FROM generate_series(1, 2500) AS i"
 # The table remembers which transaction changed a row, and so how many there were.
-TRANSACTIONS = "SELECT count(DISTINCT xmin::text), count(*) FROM accounts WHERE email_key = lower(email)"
+TRANSACTIONS = (
+    "SELECT count(DISTINCT xmin::text), count(*) FROM accounts WHERE email_key = lower(email)"
+)
 BACKFILL = """
 touched = in_batches(
     "UPDATE accounts SET email_key = lower(email)"
@@ -87,6 +89,8 @@ async def test_a_row_that_somebody_else_has_locked_is_waited_for(
         ("somebody",),
     ]
     assert scratch.query("SELECT count(*) FROM accounts WHERE email_key IS NULL") == [(0,)]
+    # One run did them all: the batch was tried again, not the migration.
+    assert scratch.query("SELECT rows FROM touched") == [(2500,)]
 
 
 async def test_the_statement_must_name_its_batch(scratch: Scratch) -> None:

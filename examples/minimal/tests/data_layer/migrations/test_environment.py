@@ -7,17 +7,24 @@ import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import ExecuteSQLOp, UpgradeOps
+from alembic.config import Config
+from alembic.operations.ops import CreateTableOp, UpgradeOps
 from alembic.util import PriorityDispatchResult
+from sqlalchemy import Column, Integer
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from minimal.data_layer.database.migrations import (
     Irreversible,
+    MigrationError,
     autogenerate_plugin,
     plugins,
 )
-from minimal.data_layer.database.migrations.environment import LOCK_KEY
-from minimal.data_layer.database.migrations.runner import run_command
+from minimal.data_layer.database.migrations.environment import (
+    LOCK_KEY,
+)
+from minimal.data_layer.database.migrations.runner import (
+    run_command,
+)
 
 from .conftest import Scratch, run_alembic
 
@@ -48,7 +55,7 @@ async def test_a_deployer_waits_no_longer_than_told(scratch: Scratch) -> None:
         assert f"(server process {other.info.backend_pid})" in output
         assert "Traceback" not in output
         # What only reads waits for nobody.
-        assert (await scratch.alembic("current", MIGRATION_WAIT="0"))[0] == 0
+        await asyncio.wait_for(run_command(command.current, scratch.config()), 15)
     await scratch.upgrade()
     assert scratch.query("SELECT * FROM t") == []
 
@@ -115,7 +122,7 @@ async def test_timeouts_are_the_migrations_own(
     monkeypatch.setenv("DATABASE_STATEMENT_TIMEOUT", "0.1")
     monkeypatch.setenv("MIGRATION_STATEMENT_TIMEOUT", "0.6")
     scratch.migration(
-        'op.execute("CREATE TABLE seen AS SELECT current_setting(\'lock_timeout\') AS t,'
+        "op.execute(\"CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS t,"
         " current_setting('statement_timeout') AS s FROM pg_sleep(0.3)\")"
     )
     await scratch.upgrade()
@@ -151,15 +158,15 @@ async def test_a_script_needs_no_database_and_no_setting(scratch: Scratch) -> No
     ],
 )
 async def test_wrong_settings_are_one_sentence(
-    scratch: Scratch, environment: dict[str, str], sentence: str
+    scratch: Scratch, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], sentence: str
 ) -> None:
-    code, output = await run_alembic(scratch.folder, "upgrade", "head", **environment)
-    assert code != 0
-    assert sentence in output
-    assert "Traceback" not in output
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MigrationError, match=sentence):
+        await run_command(command.upgrade, Config(scratch.ini), "head")
 
 
-async def test_a_pooler_in_transaction_mode_is_refused(scratch: Scratch) -> None:
+async def test_a_pooler_in_transaction_mode_is_one_sentence(scratch: Scratch) -> None:
     code, output = await run_alembic(
         scratch.folder,
         "upgrade",
@@ -169,14 +176,13 @@ async def test_a_pooler_in_transaction_mode_is_refused(scratch: Scratch) -> None
     )
     assert code != 0
     assert "set MIGRATION_URL" in output
+    assert "Traceback" not in output
 
 
 async def test_history_needs_no_database(scratch: Scratch) -> None:
     scratch.migration('op.execute("SELECT 1")')
     code, output = await run_alembic(scratch.folder, "history")
     assert (code, "m1" in output) == (0, True)
-    code, output = await scratch.alembic("history", "--indicate-current")
-    assert code == 0, output
 
 
 async def test_no_migration_yet(scratch: Scratch) -> None:
@@ -194,7 +200,7 @@ async def test_a_migration_that_cannot_be_undone_says_why(scratch: Scratch) -> N
 
 async def test_a_module_takes_part_in_autogenerate(scratch: Scratch) -> None:
     def compare(_context: AutogenContext, operations: UpgradeOps, _schemas: object) -> object:
-        operations.ops.append(ExecuteSQLOp("CREATE EXTENSION IF NOT EXISTS hstore"))
+        operations.ops.append(CreateTableOp("of_the_module", [Column("i", Integer)]))
         return PriorityDispatchResult.CONTINUE
 
     plugin = autogenerate_plugin("a_module_of_this_test")
@@ -207,7 +213,7 @@ async def test_a_module_takes_part_in_autogenerate(scratch: Scratch) -> None:
         plugin.remove()
         plugins._names.remove(plugin.name)
     [file] = scratch.versions.glob("*.py")
-    assert 'CREATE EXTENSION IF NOT EXISTS hstore' in file.read_text("utf-8")
+    assert '"of_the_module"' in file.read_text("utf-8").replace("'", '"')
 
 
 async def _until(scratch: Scratch, question: str) -> None:

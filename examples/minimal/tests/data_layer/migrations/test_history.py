@@ -19,7 +19,9 @@ from minimal.data_layer.database.migrations.rules import (
     problems_in,
     problems_of_line,
 )
-from minimal.data_layer.database.migrations.runner import run_command
+from minimal.data_layer.database.migrations.runner import (
+    run_command,
+)
 
 from .filler import fill, sample_rows
 

@@ -46,7 +46,7 @@ async def test_the_invalid_index_of_a_failed_attempt_is_replaced(scratch: Scratc
 
 
 async def test_a_constraint_is_validated_in_a_step_of_its_own(scratch: Scratch) -> None:
-    scratch.migration('op.execute(\'CREATE TABLE "T" AS SELECT 1 AS i\')')
+    scratch.migration("op.execute('CREATE TABLE \"T\" AS SELECT 1 AS i')")
     scratch.migration(
         'op.create_check_constraint("c", "T", "i > 1", postgresql_not_valid=True)',
     )

@@ -96,7 +96,7 @@ def test_rows_changed_without_batches_are_refused(tmp_path: Path, statement: str
     [
         'in_batches("UPDATE t SET i = 1 WHERE id BETWEEN :first AND :last", of="t")',
         'op.execute("CREATE TRIGGER x BEFORE UPDATE ON t EXECUTE FUNCTION f()")',
-        'op.execute("COMMENT ON TABLE t IS \'update set\'")',
+        "op.execute(\"COMMENT ON TABLE t IS 'update set'\")",
         'op.create_foreign_key("fk", "t", "u", ["i"], ["i"], ondelete="CASCADE")',
     ],
 )

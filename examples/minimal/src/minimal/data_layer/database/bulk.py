@@ -5,6 +5,7 @@ import importlib
 import re
 import struct
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -16,7 +17,6 @@ from collections.abc import (
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from types import NoneType
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import uuid4
 
@@ -25,7 +25,7 @@ from psycopg import sql
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.postgres import types as builtin
 from psycopg.pq import Format
-from sqlalchemy import Dialect, SelectBase, Table, select
+from sqlalchemy import Boolean, Dialect, LargeBinary, SelectBase, Table, select
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.schema import (
     CallableColumnDefault,
@@ -119,7 +119,7 @@ async def copy_in(
 
 async def copy_out(
     session: ReadSession, query: SelectBase | Table | type[DeclarativeBase]
-) -> AsyncIterator[tuple[Any, ...]]:
+) -> AsyncGenerator[tuple[Any, ...], None]:
     """Stream the rows of a query, a table or a model by COPY, in constant memory.
 
     A row is a tuple of column values, of the types that the ORM would give; an entity in a
@@ -153,6 +153,7 @@ async def copy_out(
             column.type.dialect_impl(dialect).result_processor(dialect, oid)
             for column, oid in zip(statement.selected_columns, declared, strict=True)
         ]
+        processed = any(processors)
         # With parameters psycopg turns %% into %; without, the text goes as it is.
         text = state.statement if parameters else state.statement.replace("%%", "%")
         copy_statement = f"COPY ({text}) TO STDOUT (FORMAT {'BINARY' if types else 'TEXT'})"
@@ -162,15 +163,14 @@ async def copy_out(
             cursor.copy(copy_statement.encode(), parameters) as copy,
         ):
             copy.set_types(types or declared)
-            if any(processors):
-                async for row in copy.rows():
-                    yield tuple(
+            # `copy.rows()` would be one more generator for each row to pass through.
+            while (row := await copy.read_row()) is not None:
+                if processed:
+                    row = tuple(
                         process(value) if process is not None else value
                         for process, value in zip(processors, row, strict=True)
                     )
-            else:
-                async for row in copy.rows():
-                    yield row
+                yield row
 
 
 async def upsert(
@@ -317,9 +317,6 @@ class _Column:
     process: Callable[[Any], Any] | None
     guard: Callable[[list[Any]], None] | None
 
-    def processed(self, value: Any) -> Any:
-        return value if value is None or self.process is None else self.process(value)
-
 
 async def _copy(
     driver: Connection,
@@ -332,7 +329,7 @@ async def _copy(
 ) -> int:
     columns, binary = await _columns(driver, dialect, table, names)
     guarded = [(index, column.guard) for index, column in enumerate(columns) if column.guard]
-    processed = any(column.process for column in columns)
+    processed = [(index, column.process) for index, column in enumerate(columns) if column.process]
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
         destination, _joined(names), sql.SQL("BINARY" if binary else "TEXT")
     )
@@ -343,19 +340,21 @@ async def _copy(
                 copy.set_types([column.oid for column in columns])
             async for batch in batches:
                 try:
-                    prepared = _tuples(batch, names)
+                    prepared = _tuples(batch)
+                    if not binary:
+                        _check_lengths(prepared, names)
                     if processed:
-                        prepared = [
-                            [
-                                column.processed(value)
-                                for column, value in zip(columns, row, strict=True)
-                            ]
-                            for row in prepared
-                        ]
+                        prepared = list(map(list, prepared))
+                    for index, process in processed:
+                        for row in prepared:
+                            if row[index] is not None:
+                                row[index] = process(row[index])
                     for index, guard in guarded:
                         guard([row[index] for row in prepared])
+                    # As `copy.write_row`, without a coroutine for each row.
                     for row in prepared:
-                        await copy.write_row(row)
+                        if data := copy.formatter.write_row(row):
+                            await copy.writer.write(data)
                 except _UNFIT as error:
                     raise (_unfit(driver, table, columns, batch, count, binary) or error) from error
                 count += len(batch)
@@ -368,16 +367,19 @@ async def _copy(
     return count
 
 
-def _tuples(batch: list[Any], names: Sequence[str]) -> list[Any]:
+def _tuples(batch: list[Any]) -> list[Any]:
     kinds = set(map(type, batch))
     if any(
         not issubclass(kind, Sequence) or issubclass(kind, (str, bytes, bytearray))
         for kind in kinds
     ):
         raise TypeError("it is not a tuple, as the first row is")
-    if set(map(len, batch)) != {len(names)}:
-        raise ValueError(f"it must have {len(names)} values, for {_listed(names)}")
     return batch if kinds <= {tuple, list} else list(map(tuple, batch))
+
+
+def _check_lengths(rows: list[Any], names: Sequence[str]) -> None:
+    if set(map(len, rows)) != {len(names)}:
+        raise ValueError(f"it must have {len(names)} values, for {_listed(names)}")
 
 
 def _unfit(
@@ -393,7 +395,8 @@ def _unfit(
     for number, row in enumerate(batch, count + 1):
         where = f"Row {number} of the rows for {table.name} does not fit"
         try:
-            [values] = _tuples([row], names)
+            [values] = _tuples([row])
+            _check_lengths([values], names)
         except (TypeError, ValueError) as error:
             return RowRejected(f"{where}: {error}. Nothing of the load is written.", number)
         for column, value in zip(columns, values, strict=True):
@@ -401,12 +404,10 @@ def _unfit(
             if binary:
                 transformer.set_dumper_types([column.oid], Format.BINARY)
             try:
-                processed = column.processed(value)
+                sent = column.process(value) if column.process and value is not None else value
                 if column.guard:
-                    column.guard([processed])
-                transformer.dump_sequence(
-                    [processed], [PyFormat.BINARY if binary else PyFormat.TEXT]
-                )
+                    column.guard([sent])
+                transformer.dump_sequence([sent], [PyFormat.BINARY if binary else PyFormat.TEXT])
             except _UNFIT as error:
                 return RowRejected(
                     f"{where}: column {column.name} is {column.type}, and its value, of type "
@@ -600,13 +601,16 @@ async def _columns(
             "not; run the migrations."
         )
     types = await _wire_types(driver, [found[name][0] for name in names], _find_dumper(driver))
-    declared = {column.name: column.type.dialect_impl(dialect) for column in table.columns}
+    declared = {column.name: column.type for column in table.columns}
     columns = [
         _Column(
             name,
             found[name][1],
             oid,
-            declared[name].bind_processor(dialect),
+            # The guards do for these what SQLAlchemy does value by value.
+            None
+            if isinstance(declared[name], (Boolean, LargeBinary))
+            else declared[name].dialect_impl(dialect).bind_processor(dialect),
             _GUARDS.get(oid) if types else None,
         )
         for name, oid in zip(names, types or [0] * len(names), strict=True)
@@ -661,13 +665,14 @@ def _find_dumper(driver: Connection) -> Callable[[int], object]:
 def _packs_as(code: str) -> Callable[[list[Any]], None]:
     def guard(values: list[Any]) -> None:
         numbers = list(filter(None, values))
-        struct.pack(f"{len(numbers)}{code}", *numbers)
+        # The byte order asks for checks: without one, too large a float packs as infinity.
+        struct.pack(f"!{len(numbers)}{code}", *numbers)
 
     return guard
 
 
 def _is_bool(values: list[Any]) -> None:
-    if not set(map(type, values)) <= {bool, NoneType}:
+    if not set(values) <= {True, False, None}:
         raise TypeError("only True and False are")
 
 
@@ -677,7 +682,8 @@ def _has_no_time(values: list[Any]) -> None:
 
 
 def _is_no_text(values: list[Any]) -> None:
-    if str in set(map(type, values)):
+    # SQLAlchemy wraps what it takes for bytes.
+    if any(isinstance(getattr(value, "obj", value), str) for value in values):
         raise TypeError("encode it to bytes first")
 
 

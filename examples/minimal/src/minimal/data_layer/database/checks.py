@@ -1,8 +1,11 @@
-"""What `check` asks about the database: DL-PG, DL-TX-02 and DL-OPS-01."""
+"""What `check` asks about the database: DL-PG, DL-ORM-01, DL-TX-02 and DL-OPS-01."""
 
+import ast
 import asyncio
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 from sqlalchemy import URL, text
@@ -19,6 +22,8 @@ from .settings import DatabaseSettings
 OLDEST_VERSION = 16
 TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 SHORT = 12
+DATA_LAYER = Path(__file__).parents[1]
+SYNCHRONOUS = {"create_engine", "engine_from_config", "sessionmaker", "scoped_session"}
 # What images, tutorials and installers set, and what people type to get past a prompt.
 _KNOWN = """
     postgres postgresql password passw0rd pass secret admin administrator root user test example
@@ -67,6 +72,7 @@ def database_checks() -> list[Check]:
         Check("DL-PG-04", "The connection is encrypted or stays on this machine", server.transport),
         Check("DL-PG-05", "The password is neither empty nor a known default", server.password),
         Check("DL-PG-06", "Statement statistics are collected", server.statistics, required=False),
+        Check("DL-ORM-01", "Database work goes through async sessions", _async_only),
         Check("DL-TX-02", "Transactions are READ COMMITTED by default", server.isolation),
         Check("DL-OPS-01", "Secrets are not in the repository", _secrets),
     ]
@@ -250,6 +256,38 @@ async def _ask() -> _Facts:
             used_password=driver.pgconn.used_password,
             used_kerberos=driver.pgconn.used_gssapi,
         )
+
+
+async def _async_only() -> Finding:
+    application = DATA_LAYER.parent
+    files = [file for file in application.rglob("*.py") if not file.is_relative_to(DATA_LAYER)]
+    found = [
+        f"{name} in {file.relative_to(application)}, line {line}"
+        for file in sorted(files)
+        for name, line in _synchronous_calls(file)
+    ]
+    if found:
+        return failed(
+            f"Synchronous sessions or engines: {'; '.join(found)}.",
+            "Take sessions from Database.transaction() and Database.read_only().",
+        )
+    return passed(f"{application.name} makes no synchronous engine or session.")
+
+
+def _synchronous_calls(file: Path) -> Iterator[tuple[str, int]]:
+    """What the file imports from SQLAlchemy that works without async, and in which line."""
+    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+        match node:
+            case ast.ImportFrom(module=str(module), level=0) if (
+                module.partition(".")[0] == "sqlalchemy"
+            ):
+                for alias in node.names:
+                    if alias.name in SYNCHRONOUS:
+                        yield alias.name, node.lineno
+            case ast.Attribute(attr=name, value=ast.Name(id="sa" | "sqlalchemy" | "orm")) if (
+                name in SYNCHRONOUS
+            ):
+                yield name, node.lineno
 
 
 async def _secrets() -> Finding:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -94,7 +94,7 @@ class Versioned:
     `"version_id_col": version` in it.
     """
 
-    __tablename__: ClassVar[str]
+    __tablename__: Any
 
     @declared_attr
     def version(cls) -> Mapped[int]:  # noqa: N805 (a directive is given the class)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -197,20 +197,27 @@ class Database:
                     if timeout := _timeout(error):
                         raise timeout from error
                     raise
+                except BaseException:
+                    # A rollback that fails must not hide the error that it is for.
+                    try:
+                        await session.rollback()
+                    except SQLAlchemyError:
+                        await connection.invalidate()
+                    raise
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            connection = await self.engine.connect()
-        except NoFreeConnection as error:
-            raise PoolExhausted(
-                f"All connections of the pool to {_address(self.engine.url)} are in use and none "
-                "came free in time; shorten the transactions, or raise DATABASE_POOL_SIZE, "
-                "DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
-            ) from error
-        except DBAPIError as error:
-            raise self._unreachable(error) from error
-        async with connection:
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except NoFreeConnection as error:
+                raise PoolExhausted(
+                    f"All connections of the pool to {_address(self.engine.url)} are in use and "
+                    "none came free in time; shorten the transactions, or raise "
+                    "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
+                ) from error
+            except DBAPIError as error:
+                raise self._unreachable(error) from error
             yield connection
 
     def _unreachable(self, error: Exception, *, committing: bool = False) -> DatabaseUnreachable:

@@ -1,6 +1,6 @@
 """Raw SQL for complex queries: statements in files, parameters bound, rows typed (DL-SQL-01)."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import resources
@@ -30,7 +30,8 @@ class NoSingleRow(DataLayerError):
 def statement(package: str, name: str) -> TextClause:
     """The statement in the file `name` that lies beside the modules of `package`.
 
-    Parameters are written `:name` and bound by `fetch_all`, `fetch_one` or `stream`.
+    Parameters are written `:name`, with a type `CAST(:name AS type)`, and bound by `fetch_all`,
+    `fetch_one` or `stream`.
 
     Args:
         package: usually `__package__`.
@@ -86,7 +87,7 @@ async def fetch_one(
 
 async def stream(
     session: ReadSession, statement: Executable, row: type[Row], /, **parameters: Any
-) -> AsyncIterator[Row]:
+) -> AsyncGenerator[Row, None]:
     """Run a statement and yield its rows as they come, through a cursor of the server.
 
     Arguments and errors are those of `fetch_all`.

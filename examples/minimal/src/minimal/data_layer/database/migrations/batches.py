@@ -14,7 +14,8 @@ from ..session import sqlstate
 from .errors import MigrationError
 from .settings import MigrationSettings
 
-log = logging.getLogger(__name__)
+# Below `alembic`, whose messages `alembic.ini` shows.
+log = logging.getLogger(f"alembic.{__name__}")
 
 _REPORT_EVERY = 5.0
 
@@ -71,6 +72,8 @@ def in_batches(
     with context.autocommit_block():
         connection = op.get_bind()
         end = connection.scalar(select(keys).select_from(rows).order_by(keys.desc()).limit(1))
+        if end is None:
+            return 0
         batch = select(keys).select_from(rows).where(keys <= end).order_by(keys).limit(size)
         found = connection.execute(batch).all()
         while found:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import warnings
 import zlib
 from logging.config import fileConfig
 from typing import Any
@@ -11,7 +12,7 @@ import stamina
 from alembic import command, context
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import URL, Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError
 
@@ -25,7 +26,8 @@ from .naming import description
 from .plugins import plugin_names
 from .settings import MigrationSettings
 
-log = logging.getLogger(__name__)
+# Below `alembic`, whose messages `alembic.ini` shows.
+log = logging.getLogger(f"alembic.{__name__}")
 
 LOCK_KEY = zlib.crc32(b"alembic_version")
 
@@ -140,7 +142,11 @@ def _database(settings: MigrationSettings) -> DatabaseSettings:
     if url is None and settings.url is not None:
         url = settings.url.get_secret_value()
     if url is not None:
-        return DatabaseSettings(url=SecretStr(url), transaction_pooler=False)
+        try:
+            return DatabaseSettings(url=SecretStr(url), transaction_pooler=False)
+        except ValidationError as error:
+            reason = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+            raise MigrationError(f"MIGRATION_URL is wrong: {reason}.") from None
     database = load(DatabaseSettings)
     if database.transaction_pooler:
         raise MigrationError(
@@ -168,7 +174,9 @@ def _migrate(connection: Connection, options: dict[str, Any], settings: Migratio
             wait_initial=1,
             wait_max=15,
         ):
-            with attempt:
+            with attempt, warnings.catch_warnings():
+                # What SQLAlchemy 2.1 says of every check that is NOT VALID when it reflects one.
+                warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
                 context.run_migrations()
         connection.commit()
     except DBAPIError as error:

@@ -13,12 +13,14 @@ from pathlib import Path
 from .errors import MigrationError
 from .rules import Problem
 
+MISSING = "squawk-cli and alembic-squawk are not installed; run `uv sync --group lint`."
 
-def lint_tools_missing() -> str | None:
-    """A sentence when squawk or alembic-squawk is not installed, else None."""
-    if _squawk() is None or importlib.util.find_spec("alembic_squawk") is None:
-        return "squawk-cli and alembic-squawk are not installed; run `uv sync --group lint`."
-    return None
+
+def find_squawk() -> str | None:
+    """Where squawk is; None when it or alembic-squawk is not installed."""
+    if importlib.util.find_spec("alembic_squawk") is None:
+        return None
+    return shutil.which("squawk", path=_path())
 
 
 def hazards_in(files: Sequence[Path], root: Path) -> list[Problem]:
@@ -33,9 +35,9 @@ def hazards_in(files: Sequence[Path], root: Path) -> list[Problem]:
     """
     if not files:
         return []
-    squawk = _squawk()
-    if squawk is None or (missing := lint_tools_missing()):
-        raise MigrationError(missing or "")
+    squawk = find_squawk()
+    if squawk is None:
+        raise MigrationError(MISSING)
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder, "sql")
         _run([sys.executable, "-m", "alembic_squawk.cli", "--out-dir", str(scripts)], root)
@@ -61,10 +63,6 @@ def _problem(violation: dict[str, str | int | None]) -> Problem:
     return Problem(
         "DL-MIG-06", f"{script.stem}.py", f"{script.stem}.py: {rule}: {advice}\n    {statement}"
     )
-
-
-def _squawk() -> str | None:
-    return shutil.which("squawk", path=_path())
 
 
 def _path() -> str:

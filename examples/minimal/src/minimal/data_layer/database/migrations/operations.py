@@ -46,7 +46,7 @@ def create_index_concurrently(
     context = op.get_context()
     with context.autocommit_block():
         if not context.as_sql and op.get_bind().scalar(_INVALID, {"name": name}):
-            drop_index_concurrently(name, table)
+            op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
         op.create_index(
             name, table, list(columns), postgresql_concurrently=True, if_not_exists=True, **options
         )

@@ -130,14 +130,19 @@ def _unbatched(file: Path, tree: ast.Module, lines: list[str]) -> Iterator[Probl
         if _called(call) == "in_batches"
         for part in ast.walk(call)
     }
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    # Docstrings are no statements, and the pieces of an f-string are judged together.
+    pieces = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr | ast.JoinedStr)
+        for part in ([node.value] if isinstance(node, ast.Expr) else node.values)
+    }
     suspects: list[ast.expr] = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and _CHANGES_ROWS.match(node.value)
-        and id(node) not in docstrings
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        and id(node) not in pieces
+        and _CHANGES_ROWS.match(_literal(node))
     ]
     suspects += [
         built
@@ -188,6 +193,14 @@ def _not_repeatable(file: Path, tree: ast.Module) -> Iterator[Problem]:
                 f"{file.name}: line {call.lineno} runs outside of a transaction and fails when it "
                 f"is repeated; add {option or 'IF [NOT] EXISTS'}.",
             )
+
+
+def _literal(node: ast.Constant | ast.JoinedStr) -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    return "".join(
+        _literal(part) if isinstance(part, ast.Constant) else "…" for part in node.values
+    )
 
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
