@@ -7,7 +7,7 @@ from .errors import TimeSeriesError
 # The columnstore's own API begins with this version.
 MINIMUM = (2, 18)
 
-IMAGE = "docker compose up --detach --wait"
+COMPOSE = "docker compose up --detach --wait"
 
 
 def require_available(connection: Connection) -> None:
@@ -21,8 +21,9 @@ def require_available(connection: Connection) -> None:
     )
     if version is None:
         raise TimeSeriesError(
-            f"The server {_address(connection)} has no TimescaleDB; start the one of compose.yaml "
-            f"(`{IMAGE}`), or install the extension's Community edition on it."
+            f"The server {_address(connection)} has no TimescaleDB; start that of compose.yaml "
+            f"with Docker (`{COMPOSE}`) and use it, or another server that has the Community "
+            "edition: in DATABASE_URL, in TEST_DATABASE_URL, as `--server` of the command `demo`."
         )
     # The library that is preloaded defines this setting, in every database.
     if connection.scalar(text("SELECT current_setting('timescaledb.disable_load', true)")) is None:
