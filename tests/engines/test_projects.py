@@ -61,8 +61,10 @@ def test_a_new_project_passes_its_own_checklist(project: Path) -> None:
         assert git("status", "--porcelain", cwd=project) == ""
 
         report = call(project, COMMAND, "embedded", COMMAND, "check", "--json")
-        results = json.loads(report[report.index("{") :])
-        assert "failed" not in json.dumps(results).lower().replace('"failed": 0', "")
+        results, _ = json.JSONDecoder().raw_decode(report, report.index("{"))
+        verdicts = {check["id"]: check["verdict"] for check in results["checks"]}
+        assert len(verdicts) >= 15
+        assert set(verdicts.values()) <= {"passed", "advice"}
         assert password[1].strip("'\"") not in report
 
         call(project, COMMAND, "embedded", COMMAND, "check")
@@ -120,9 +122,11 @@ def test_finds_an_engine_by_itself(
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     else:
         install(project)
+    # A folder of the PATH that is closed to a user turns "not found" into "permission denied".
+    folders = os.defpath if user else os.environ["PATH"]
     environment = clean_environment(
         HOME=home,
-        PATH=f"{project / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        PATH=f"{project / '.venv' / 'bin'}{os.pathsep}{folders}",
         VIRTUAL_ENV=project / ".venv",
     )
     # Who runs it makes a difference to the engine and to the commands, and to nothing else.

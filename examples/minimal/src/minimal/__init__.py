@@ -1,1 +1,1 @@
-"""The data layer alone, for a package that exists already."""
+"""The application around the data layer; see README.md."""

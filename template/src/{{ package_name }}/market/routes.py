@@ -2,7 +2,7 @@
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response, status
@@ -142,7 +142,7 @@ class OrderChange(Body):
     limit_price: MoneyText | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> "OrderChange":
+    def _something(self) -> Self:
         if self.quantity is None and self.limit_price is None:
             raise ValueError("name a quantity, a limit_price or both")
         return self

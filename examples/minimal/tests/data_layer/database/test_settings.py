@@ -134,4 +134,5 @@ def test_no_secret_is_ever_shown(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_application_is_named_after_the_package() -> None:
-    assert settings("postgresql://u@localhost/name").application_name == "minimal"
+    name = "minimal"
+    assert settings("postgresql://u@localhost/name").application_name == name

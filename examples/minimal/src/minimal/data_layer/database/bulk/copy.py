@@ -1,0 +1,252 @@
+"""COPY in and COPY out, within the transaction of a session."""
+
+import asyncio
+import re
+import struct
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Sequence,
+)
+from typing import Any, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import Format
+from sqlalchemy import Dialect, SelectBase, Table, select
+from sqlalchemy.orm import DeclarativeBase
+
+from ..session import ReadSession, WriteSession
+from .errors import RowRejected
+from .rows import Rows, source
+from .tables import identifier, joined, listed, table_of
+from .wire import Column, Connection, columns_of, wire_types
+
+
+async def copy_in(
+    session: WriteSession,
+    table: Table | type[DeclarativeBase],
+    rows: Rows,
+    *,
+    columns: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Append rows to a table by COPY, within the transaction of the session.
+
+    Values are what the ORM would take for the same column, and None is always NULL. Defaults of
+    the server fill the columns that are left out; defaults in Python do not run.
+
+    Args:
+        session: the session of the transaction; what is pending in it is flushed before.
+        table: a table or a model.
+        rows: tuples, mappings with the same keys throughout, or an Arrow stream.
+        columns: the columns that are written, in the order of the tuples. Without it: the names of
+            an Arrow stream, the keys of the first mapping, or, for tuples, all columns of the
+            table but generated and identity ones.
+        progress: is called with the number of rows sent so far, every few thousand rows.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        RowRejected: a row does not fit the table or breaks a constraint. The transaction can then
+            only be rolled back, to a savepoint around the call if there is one.
+        UnknownColumn: a column is not in the table, or is generated.
+    """
+    target = table_of(table)
+    await session.flush()
+    names, batches = await source(target, rows, columns)
+    if names is None:
+        return 0
+    driver, dialect = await driver_of(session)
+    return await copy_rows(driver, dialect, target, identifier(target), names, batches, progress)
+
+
+async def copy_out(
+    session: ReadSession, query: SelectBase | Table | type[DeclarativeBase]
+) -> AsyncGenerator[tuple[Any, ...], None]:
+    """Stream the rows of a query, a table or a model by COPY, in constant memory.
+
+    A row is a tuple of column values, of the types that the ORM would give; an entity in a
+    `select` becomes its columns. The session can do nothing else until the stream has ended; who
+    leaves it early wraps it in `contextlib.aclosing`.
+
+    Args:
+        session: the session of the transaction; what is pending in it is flushed before.
+        query: what to read; its parameters are bound.
+
+    Yields:
+        One tuple for each row.
+    """
+    statement = query if isinstance(query, SelectBase) else select(table_of(query))
+    await session.flush()
+    driver, dialect = await driver_of(session)
+    state = statement.compile(dialect=dialect).construct_expanded_state()
+    parameters = {
+        name: process(value) if callable(process := state.processors.get(name)) else value
+        for name, value in state.parameters.items()
+    }
+    async with driver.cursor() as cursor:
+        # COPY does not tell the types of its columns; the same query without rows does.
+        described = f"SELECT * FROM ({state.statement}) AS described LIMIT 0"  # noqa: S608
+        await cursor.execute(described.encode(), parameters)
+        declared = [column.type_code for column in cursor.description or ()]
+        types = await wire_types(
+            driver, declared, lambda oid: driver.adapters.get_loader(oid, Format.BINARY)
+        )
+        processors = [
+            column.type.dialect_impl(dialect).result_processor(dialect, oid)
+            for column, oid in zip(statement.selected_columns, declared, strict=True)
+        ]
+        processed = any(processors)
+        # With parameters psycopg turns %% into %; without, the text goes as it is.
+        text = state.statement if parameters else state.statement.replace("%%", "%")
+        copy_statement = f"COPY ({text}) TO STDOUT (FORMAT {'BINARY' if types else 'TEXT'})"
+        # Leaving early cancels the COPY, which must not cost the whole transaction.
+        async with (
+            (await session.connection()).begin_nested(),
+            cursor.copy(copy_statement.encode(), parameters) as copy,
+        ):
+            copy.set_types(types or declared)
+            # `copy.rows()` would be one more generator for each row to pass through.
+            while (row := await copy.read_row()) is not None:
+                if processed:
+                    row = tuple(
+                        process(value) if process is not None else value
+                        for process, value in zip(processors, row, strict=True)
+                    )
+                yield row
+
+
+# What psycopg raises for a value that does not fit, beside its own errors.
+_UNFIT = (
+    psycopg.DataError,
+    psycopg.ProgrammingError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+async def copy_rows(
+    driver: Connection,
+    dialect: Dialect,
+    table: Table,
+    destination: sql.Composable,
+    names: Sequence[str],
+    batches: AsyncIterator[list[Any]],
+    progress: Callable[[int], None] | None,
+) -> int:
+    columns, binary = await columns_of(driver, dialect, table, names)
+    guarded = [(index, column.guard) for index, column in enumerate(columns) if column.guard]
+    processed = [(index, column.process) for index, column in enumerate(columns) if column.process]
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        destination, joined(names), sql.SQL("BINARY" if binary else "TEXT")
+    )
+    count = 0
+    try:
+        async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            if binary:
+                copy.set_types([column.oid for column in columns])
+            async for batch in batches:
+                try:
+                    prepared = _tuples(batch)
+                    if not binary:
+                        _check_lengths(prepared, names)
+                    if processed:
+                        prepared = list(map(list, prepared))
+                    for index, process in processed:
+                        for row in prepared:
+                            if row[index] is not None:
+                                row[index] = process(row[index])
+                    for index, guard in guarded:
+                        guard([row[index] for row in prepared])
+                    # As `copy.write_row`, without a coroutine for each row.
+                    for row in prepared:
+                        if data := copy.formatter.write_row(row):
+                            await copy.writer.write(data)
+                except _UNFIT as error:
+                    raise (_unfit(driver, table, columns, batch, count, binary) or error) from error
+                count += len(batch)
+                if progress is not None:
+                    progress(count)
+                # Rows that are at hand never wait, so others would not get their turn.
+                await asyncio.sleep(0)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise refused(table, error) from error
+    return count
+
+
+def _tuples(batch: list[Any]) -> list[Any]:
+    kinds = set(map(type, batch))
+    if any(
+        not issubclass(kind, Sequence) or issubclass(kind, (str, bytes, bytearray))
+        for kind in kinds
+    ):
+        raise TypeError("it is not a tuple, as the first row is")
+    return batch if kinds <= {tuple, list} else list(map(tuple, batch))
+
+
+def _check_lengths(rows: list[Any], names: Sequence[str]) -> None:
+    if set(map(len, rows)) != {len(names)}:
+        raise ValueError(f"it must have {len(names)} values, for {listed(names)}")
+
+
+def _unfit(
+    driver: Connection,
+    table: Table,
+    columns: Sequence[Column],
+    batch: list[Any],
+    count: int,
+    binary: bool,
+) -> RowRejected | None:
+    """Find the first row of a batch that doesn't fit; slow, so only when one is there."""
+    names = [column.name for column in columns]
+    for number, row in enumerate(batch, count + 1):
+        where = f"Row {number} of the rows for {table.name} does not fit"
+        try:
+            [values] = _tuples([row])
+            _check_lengths([values], names)
+        except (TypeError, ValueError) as error:
+            return RowRejected(f"{where}: {error}. Nothing of the load is written.", number)
+        for column, value in zip(columns, values, strict=True):
+            transformer = Transformer(driver)
+            if binary:
+                transformer.set_dumper_types([column.oid], Format.BINARY)
+            try:
+                sent = column.process(value) if column.process and value is not None else value
+                if column.guard:
+                    column.guard([sent])
+                transformer.dump_sequence([sent], [PyFormat.BINARY if binary else PyFormat.TEXT])
+            except _UNFIT as error:
+                return RowRejected(
+                    f"{where}: column {column.name} is {column.type}, and its value, of type "
+                    f"{type(value).__name__}, is not ({error}). Nothing of the load is written.",
+                    number,
+                )
+    return None
+
+
+def refused(table: Table, error: psycopg.Error) -> RowRejected:
+    reason = error.diag.message_primary or str(error)
+    # "COPY trades, line 3, column price"; the word for line depends on the server's language.
+    if line := re.match(r"COPY .+?, \D*(\d+)", error.diag.context or ""):
+        return RowRejected(
+            f"The server refused row {line[1]} of the rows for {table.name}: {reason}. Nothing of "
+            "the load is written.",
+            int(line[1]),
+        )
+    return RowRejected(
+        f"The server refused the rows for {table.name}: {reason}. Nothing of the load is written."
+    )
+
+
+async def driver_of(session: ReadSession) -> tuple[Connection, Dialect]:
+    connection = await session.connection()
+    raw = await connection.get_raw_connection()
+    return cast("Connection", raw.driver_connection), connection.dialect

@@ -1,0 +1,1 @@
+"""The application around the data layer; see README.md."""
