@@ -37,6 +37,13 @@ class Combination:
             "modules": list(self.modules)
         }
 
+    @property
+    def database_image(self) -> str:
+        """What compose and CI start."""
+        if "timescaledb" in self.modules:
+            return f"timescale/timescaledb:2.29.2-pg{self.postgres_version}"
+        return f"postgres:{self.postgres_version}"
+
     def __str__(self) -> str:
         parts = [
             *self.modules,

@@ -9,6 +9,7 @@ import pytest
 
 from tests import projects
 from tests.combinations import MODULES, Combination, cores, module_sets
+from tests.engines.timescaledb import timescaledb
 from tests.projects import PACKAGE, clean_environment, commit_all, run, uv
 
 SERVE = f"""
@@ -87,3 +88,10 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         launcher.stdin.close()
         launcher.stdout.close()
         assert launcher.wait(timeout=60) == 0
+
+
+@pytest.fixture(scope="session")
+def timescaledb_server() -> Iterator[str]:
+    """The URL of one TimescaleDB for all projects of this worker."""
+    with timescaledb() as url:
+        yield url

@@ -124,5 +124,5 @@ def test_ci_refuses_what_a_person_forgets(combination: Combination, project: Pat
     text = (project / path).read_text(encoding="utf-8")
     for demanded in ("<<<<<<<", "ruff check", "ruff format", "mypy", "migrations", "pytest"):
         assert demanded in text, demanded
-    assert f"postgres:{combination.postgres_version}" in text
+    assert combination.database_image in text
     assert "TEST_DATABASE_URL" in text

@@ -132,7 +132,7 @@ def test_carries_the_answers(combination: Combination, project: Path) -> None:
     assert pyproject["project"]["requires-python"] == f">={combination.python_version}"
     assert pyproject["project"]["license"].removeprefix("LicenseRef-") == combination.license
     assert pyproject["tool"]["mypy"]["python_version"] == combination.python_version
-    image = f"postgres:{combination.postgres_version}"
+    image = combination.database_image
     composed = "".join(
         path.read_text(encoding="utf-8") for path in sorted(project.glob("ops/**/*.yaml"))
     )
