@@ -7,7 +7,6 @@ from typing import Any
 
 import stamina
 from sqlalchemy import Table, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase
 
 from ..database import Database, Upserted, sqlstate, upsert
@@ -15,6 +14,9 @@ from . import catalog
 from .declarations import ContinuousAggregate, aggregates_of, hypertable_of
 from .errors import TimeSeriesError
 from .interval import Interval
+
+# Another refresh of the same buckets, or a policy's, is under way.
+BUSY = {"55P03", "40001", "40P01"}
 
 Row = Sequence[Any] | Mapping[str, Any]
 Window = tuple[datetime, datetime]
@@ -213,7 +215,7 @@ async def _refresh(
         try:
             # A policy's refresh of the same aggregate may be running.
             async for attempt in stamina.retry_context(
-                on=lambda error: isinstance(error, DBAPIError) and sqlstate(error) == "55P03",
+                on=lambda error: sqlstate(error) in BUSY,
                 attempts=10,
                 timeout=60,
             ):
