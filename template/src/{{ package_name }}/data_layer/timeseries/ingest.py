@@ -211,6 +211,7 @@ async def _refresh(
     name = ".".join(quote(part) for part in (aggregate.schema, aggregate.name) if part)
     async with database.engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
+        before = await connection.scalar(text("SHOW statement_timeout"))
         await connection.execute(text("SET statement_timeout = 0"))
         try:
             # A policy's refresh of the same aggregate may be running.
@@ -224,4 +225,6 @@ async def _refresh(
                         statement, {"name": name, "since": since, "until": until}
                     )
         finally:
-            await connection.execute(text("RESET statement_timeout"))
+            await connection.execute(
+                text("SELECT set_config('statement_timeout', :before, false)"), {"before": before}
+            )
