@@ -131,7 +131,8 @@ def test_finds_an_engine_by_itself(
     )
     # Who runs it makes a difference to the engine and to the commands, and to nothing else.
     tests = run(
-        *("pytest", "-q", "--color=no", "-n", "2", "tests/data_layer/engines", "tests/data_layer/cli"),
+        *("pytest", "-q", "--color=no", "-n", "2"),
+        *("tests/data_layer/engines", "tests/data_layer/cli"),
         cwd=project,
         env=environment,
         user=ids,
