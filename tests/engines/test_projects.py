@@ -168,9 +168,9 @@ def test_finds_an_engine_by_itself(
         VIRTUAL_ENV=project / ".venv",
     )
     # Who runs it makes a difference to the engine and to the commands, and to nothing else.
-    chosen = ("tests/data_layer/engines", "tests/data_layer/cli") if user else ()
     tests = run(
-        *("pytest", "-q", "--color=no", "-n", "2", *chosen),
+        *("pytest", "-q", "--color=no", "-n", "2"),
+        *("tests/data_layer/engines", "tests/data_layer/cli"),
         cwd=project,
         env=environment,
         user=ids,
