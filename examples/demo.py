@@ -12,6 +12,7 @@ import copier
 import yaml
 
 from examples.render import answers, render, snapshot
+from tests.engines.timescaledb import timescaledb
 
 # Settings of the person's own shell, which a throwaway project must not follow.
 FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
@@ -56,7 +57,10 @@ def _demo(folder: Path, project: Path) -> int:
     uv = os.environ.get("UV") or shutil.which("uv") or "uv"
     step("copier copy")
     step("uv sync", uv, "sync", "--quiet")
-    step(f"uv run {name} demo", uv, "run", "--quiet", "--no-sync", name, "demo")
+    # TimescaleDB is not embedded: at home a person gives Docker's server.
+    with timescaledb() as server:
+        demo = ("run", "--quiet", "--no-sync", name, "demo", "--server", server)
+        step(f"uv run {name} demo", uv, *demo)
 
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     shown = {key: value for key, value in recorded.items() if not key.startswith(("_", "user_"))}
