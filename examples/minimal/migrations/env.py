@@ -1,11 +1,12 @@
 """The environment of `alembic`: which models the migrations are about.
 
-Import every module of models here, like `wiring`, which brings the tables of the data layer: for
+Import every module of models here, as `prepare_migrations` imports what the data layer brings: for
 `--autogenerate` a table that is not imported does not exist.
 """
 
-from minimal.data_layer import wiring  # noqa: F401
 from minimal.data_layer.database import Base
 from minimal.data_layer.database.migrations import run_migrations
+from minimal.data_layer.wiring import prepare_migrations
 
+prepare_migrations()
 run_migrations(Base.metadata)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 from psycopg import sql
+from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 from sqlalchemy import URL
@@ -22,12 +24,19 @@ from typer.core import TyperGroup
 
 from . import checklist, dotenv, wiring
 from .checklist import Check
-from .database import Database
+from .database import Database, DatabaseSettings
 from .database.migrations import upgrade
 from .errors import DataLayerError
 from .project import root
 
 Story = Callable[[Database, Console], Awaitable[None]]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Make the throwaway database on this server, postgresql://…, not an embedded one.",
+    ),
+]
 
 PACKAGE = __name__.partition(".")[0]
 PROGRAM = PACKAGE.replace("_", "-")
@@ -126,12 +135,12 @@ def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> t
         raise typer.Exit(0 if report.ok else 1)
 
     @cli.command()
-    def demo() -> None:
+    def demo(server: Server = None) -> None:
         """See the data layer at work: a PostgreSQL of its own, migrated, used, checked, removed.
 
         Your own database and `.env` play no part.
         """
-        report = _demo(story, [*wiring.checks(), *checks])
+        report = _demo(story, [*wiring.checks(), *checks], server)
         raise typer.Exit(0 if report.ok else 1)
 
     @cli.command(
@@ -141,12 +150,13 @@ def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> t
         command: Annotated[
             list[str], typer.Argument(metavar="COMMAND…", help="What to run, with its arguments.")
         ],
+        server: Server = None,
     ) -> None:
         """Run a command with a throwaway PostgreSQL, migrated, in DATABASE_URL.
 
         The exit code is the command's own.
         """
-        raise typer.Exit(_embedded(command))
+        raise typer.Exit(_embedded(command, server))
 
     for name, group in wiring.command_groups().items():
         cli.add_typer(group, name=name)
@@ -195,10 +205,10 @@ def _chosen(checks: Sequence[Check], prefixes: Sequence[str]) -> list[Check]:
     return [check for check in checks if not wanted or check.id.startswith(wanted)]
 
 
-def _demo(story: Story | None, checks: Sequence[Check]) -> checklist.Report:
+def _demo(story: Story | None, checks: Sequence[Check], server: str | None) -> checklist.Report:
     console = Console()
     begun = time.monotonic()
-    with _throwaway_database(console) as url:
+    with _throwaway_database(console, server) as url:
         os.environ.update(_environment(url))
 
         async def tell() -> checklist.Report:
@@ -215,15 +225,16 @@ def _demo(story: Story | None, checks: Sequence[Check]) -> checklist.Report:
 
         report = asyncio.run(tell())
         checklist.print_table(report, console)
+    removed = "database is" if server else "server and its data are"
     console.print(
-        f"The server and its data are removed. {time.monotonic() - begun:.1f} s in all.",
+        f"The {removed} removed. {time.monotonic() - begun:.1f} s in all.",
         highlight=False,
     )
     return report
 
 
-def _embedded(command: Sequence[str]) -> int:
-    with _throwaway_database(Console(stderr=True)) as url:
+def _embedded(command: Sequence[str], server: str | None) -> int:
+    with _throwaway_database(Console(stderr=True), server) as url:
         # This project's own commands are beside its Python, also where nobody activated it.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         try:
@@ -263,30 +274,44 @@ def _in_foreground() -> bool:
 
 
 @contextmanager
-def _throwaway_database(console: Console) -> Iterator[URL]:
-    """A migrated database on an embedded server, named as the project; gone at the end."""
+def _throwaway_database(console: Console, given: str | None) -> Iterator[URL]:
+    """A migrated database of its own, on a server that is given or embedded; gone at the end."""
+    root()  # outside a project there is nothing to migrate: say so before a server starts
+    with console.status("Starting …") as status, _server(given) as (server, kind):
+        name = PACKAGE if given is None else f"{PACKAGE}_demo_{secrets.token_hex(4)}"
+        address = server.translate_connect_args(username="user", database="dbname")
+        with psycopg.connect(**address, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            version = connection.info.parameter_status("server_version")
+        try:
+            console.print(
+                f"PostgreSQL {version} ({kind}) on {server.host}:{server.port}, as a throwaway.",
+                highlight=False,
+            )
+            url = server.set(database=name)
+            status.update("Migrating …")
+            asyncio.run(upgrade(url))
+            console.print("Migrated to the head.")
+            status.stop()
+            yield url
+        finally:
+            if given is not None:
+                with psycopg.connect(**address, autocommit=True) as connection:
+                    dropping = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+                    connection.execute(dropping.format(sql.Identifier(name)))
+
+
+@contextmanager
+def _server(given: str | None) -> Iterator[tuple[URL, str]]:
+    if given is not None:
+        settings = DatabaseSettings(_env_file=None, url=SecretStr(given), password=None)
+        yield settings.sqlalchemy_url(), "yours"
+        return
     from .database.embedded import embedded_server
 
-    root()  # outside a project there is nothing to migrate: say so before a server starts
-    with (
-        console.status("Starting an embedded PostgreSQL …") as status,
-        # A crash of the machine may take this database with it.
-        embedded_server(durable=False) as server,
-    ):
-        address = server.url.translate_connect_args(username="user", database="dbname")
-        with psycopg.connect(**address, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(PACKAGE)))
-            version = connection.info.parameter_status("server_version")
-        console.print(
-            f"PostgreSQL {version} (embedded) on 127.0.0.1:{server.url.port}, as a throwaway.",
-            highlight=False,
-        )
-        url = server.url.set(database=PACKAGE)
-        status.update("Migrating …")
-        asyncio.run(upgrade(url))
-        console.print("Migrated to the head.")
-        status.stop()
-        yield url
+    # A crash of the machine may take this database with it.
+    with embedded_server(durable=False) as server:
+        yield server.url, "embedded"
 
 
 def _environment(url: URL) -> dict[str, str]:

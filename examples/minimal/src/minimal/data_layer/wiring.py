@@ -23,6 +23,10 @@ def checks() -> "list[Check]":
     ]
 
 
+def prepare_migrations() -> None:
+    """Import what `--autogenerate` must know of the modules; `migrations/env.py` calls it."""
+
+
 def command_groups() -> "dict[str, typer.Typer]":
     """The command groups that the core and the modules add, by name."""
     from .database.migrations.commands import migrations_commands

@@ -8,8 +8,8 @@ _names: list[str] = []
 def autogenerate_plugin(name: str) -> Plugin:
     """Make an Alembic plugin that every run of `migrations/env.py` uses.
 
-    Call it once, when the module is imported; `env.py` imports the wiring, and the wiring imports
-    the modules, so that nothing here has to know them. Give the plugin comparators
+    Call it once, when the module is imported; `env.py` calls `prepare_migrations` of the wiring,
+    which imports the modules, so that nothing here has to know them. Give the plugin comparators
     (`add_autogenerate_comparator`, at priority LAST to take operations out again); renderers and
     operations of a module's own are registered with Alembic itself, as its documentation says.
 
