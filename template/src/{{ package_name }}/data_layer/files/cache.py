@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ class FileCache:
         """A local copy of one version of a file, which stays until the block is left.
 
         Args:
-            name: the file's path on the remote; the copy keeps its last part.
+            name: the file's path on the remote; the name of the copy ends in its last part.
             version: what changes whenever the file does, such as its ETag.
             size: of the file in bytes.
             fill: writes the content into a file that has the size already; called by one process
@@ -51,7 +52,7 @@ class FileCache:
             FilesError: the file does not fit, or what `fill` wrote has another size.
         """
         key = hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()[:32]
-        target = self.folder / key / name.rpartition("/")[2]
+        target = self.folder / f"{key}-{name.rpartition('/')[2]}"
         while True:
             held = self._hold(target)
             if held is not None:
@@ -106,7 +107,6 @@ class FileCache:
                     f"The cache is full of files in use, so {name} ({readable(size)}) has no "
                     f"place; raise FILES_CACHE_SIZE above {readable(self.limit)}."
                 )
-            part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 file.truncate(size)
         try:
@@ -133,13 +133,12 @@ class FileCache:
     def _copies(self) -> list[tuple[int, int, Path]]:
         """The last use, the size and the path of every file."""
         found = []
-        for path in self.folder.glob("*/*"):
-            try:
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            # Between the listing and this it may be dropped, or completed under its name.
+            with contextlib.suppress(FileNotFoundError):
                 about = path.stat()
-            except FileNotFoundError:
-                continue  # dropped, or complete by now
-            if path.parent.name != ".locks":
-                found.append((about.st_mtime_ns, about.st_size, path))
+                if stat.S_ISREG(about.st_mode):
+                    found.append((about.st_mtime_ns, about.st_size, path))
         return found
 
     def _lock(self, name: str) -> FileLock:
@@ -149,24 +148,18 @@ class FileCache:
 
 
 def _drop(path: Path) -> bool:
-    """Delete a copy that nobody holds; whether it was."""
-    if path.name.startswith("."):
-        # Somebody fills it, or was killed while doing so.
-        if time.time() - path.stat().st_mtime < _STALE:
-            return False
-        path.unlink(missing_ok=True)
-        return True
+    """Delete a copy that nobody holds, or what a killed process left of one; whether it was."""
     try:
         held = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
+        if path.name.startswith(".") and time.time() - os.fstat(held).st_mtime < _STALE:
+            return False  # somebody fills it
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)
     except BlockingIOError:
         return False
     finally:
         os.close(held)
-    with contextlib.suppress(OSError):  # another process fills it again
-        path.parent.rmdir()
     return True

@@ -20,7 +20,6 @@ from .tree import DataTree
 
 ATTEMPTS = 6
 TIMEOUT = 30.0
-_CHUNK = 256 * 1024
 
 
 class WrongHash(FilesError):
@@ -261,7 +260,7 @@ class _Part:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         with self.path.open("ab") as file:
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 start += len(chunk)
                 show(start, total)
