@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.combinations import EVERYTHING, MODULES, Combination
+from tests.combinations import EVERYTHING, MINIMAL, MODULES, Combination
 from tests.engines.conftest import install
 from tests.projects import COMMAND, clean_environment, files, git, run
-from tests.rendering.expected import SECTIONS
+from tests.rendering.expected import expected_paths
 
 
 def call(project: Path, *command: str, check: bool = True, **variables: str) -> str:
@@ -47,6 +47,8 @@ MIGRATED = (
 # How the fixtures start, migrate and share a server is proved where they start an embedded one.
 FIXTURES = "tests/data_layer/engines/test_fixtures.py"
 TIMESERIES = "tests/data_layer/timeseries"
+# Where nothing is beside the core: the two ends.
+WHOLE = (Combination(), MINIMAL)
 # One session is enough for all of it but the changes at once, which the others prove.
 AT_ONCE = "tests/market/test_routes.py::test_two_hundred_changes_at_once_lose_nothing"
 
@@ -54,14 +56,14 @@ AT_ONCE = "tests/market/test_routes.py::test_two_hundred_changes_at_once_lose_no
 def test_its_own_tests_pass_on_a_real_engine(
     combination: Combination, project: Path, server: str, timescaledb_server: str
 ) -> None:
-    """The core's tests where no module is beside it and once beside all; a module's always."""
+    """All of the core's at both ends and beside every module; what an answer changes, always."""
 
     def passes(*arguments: str, on: str = server, migrated: bool = True) -> None:
         command = ("pytest", "-q", "--color=no", *arguments)
         variables = {"TEST_DATABASE_URL": on, "TEST_MIGRATIONS": str(int(migrated))}
         assert_all_passed(call(project, *command, check=True, **variables))
 
-    if not combination.modules:
+    if combination in WHOLE:
         passes()
         return
     on_timescaledb = "timescaledb" in combination.modules
@@ -70,21 +72,19 @@ def test_its_own_tests_pass_on_a_real_engine(
         passes(*migrated, "--deselect", AT_ONCE, on=timescaledb_server)
     else:
         passes(*migrated)
-    others = [path for path in folders_of(combination.modules) if path != TIMESERIES]
+    others = [path for path in folders_of(combination) if path != TIMESERIES]
     if combination == EVERYTHING:
         others = ["tests", *(f"--ignore={path}" for path in (*migrated, FIXTURES))]
     if others:
         passes(*others, migrated=not on_timescaledb)
 
 
-def folders_of(modules: tuple[str, ...]) -> list[str]:
-    """Where the tests of these modules stand."""
+def folders_of(combination: Combination) -> list[str]:
+    """Where the tests of what the answers add to the core stand."""
     return sorted(
         {
             "/".join(path.split("/")[:3])
-            for section in SECTIONS
-            if section["when"].get("modules") in modules
-            for path in section["paths"]
+            for path in expected_paths(combination) - expected_paths(MINIMAL)
             if path.startswith("tests/data_layer/")
         }
     )
