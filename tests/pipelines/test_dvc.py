@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -56,7 +57,9 @@ def source(project: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def dvc(project: Path, *arguments: str, url: str = "") -> str:
-    environment = clean_environment(DVC_NO_ANALYTICS="1", STOCKS_URL=url)
+    # The stages call uv by its name, as a person has it.
+    path = f"{Path(uv()).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = clean_environment(DVC_NO_ANALYTICS="1", STOCKS_URL=url, PATH=path)
     command = (uv(), "tool", "run", "--quiet", "--from", "dvc>=3.67", "dvc", *arguments)
     done = run(*command, cwd=project, env=environment)
     return done.stdout + done.stderr
