@@ -50,7 +50,13 @@ def write(path: Path, rows: Any, *, schema: Any = None) -> int:
     return count
 
 
-def batches(path: Path, *, columns: Sequence[str] | None = None, schema: Any = None) -> Any:
+def batches(
+    path: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    schema: Any = None,
+    nulls: Sequence[str] = ("",),
+) -> Any:
     """Read a table as a `pyarrow.RecordBatchReader`, which holds a few row groups at a time.
 
     Args:
@@ -58,6 +64,7 @@ def batches(path: Path, *, columns: Sequence[str] | None = None, schema: Any = N
         columns: read these alone, in this order.
         schema: the `pyarrow.Schema` of a CSV, by which its text is understood; without it types
             are guessed from the beginning of the file. Other formats know their own.
+        nulls: what stands for null in a CSV where it is not quoted, for example `["", "NA"]`.
 
     Raises:
         FilesError: there is no such file, it is broken, or it has no such column.
@@ -66,7 +73,7 @@ def batches(path: Path, *, columns: Sequence[str] | None = None, schema: Any = N
     if kind != "csv" and schema is not None:
         raise FilesError(f"{path.name} knows its own schema; give one for CSV alone.")
     with _sentences(path):
-        source = _dataset(path, kind, schema)
+        source = _dataset(path, kind, schema, nulls)
         wanted = None if columns is None else list(columns)
         missing = set(wanted or []) - set(source.schema.names)
         if missing:
@@ -87,7 +94,7 @@ def row_count(path: Path) -> int | None:
     if not is_table(path):
         return None
     with _sentences(path):
-        count: int = _dataset(path, table_format(path), None).count_rows()
+        count: int = _dataset(path, table_format(path), None, ()).count_rows()
     return count
 
 
@@ -145,7 +152,7 @@ def _demand_json(path: Path) -> None:
         raise FilesError(f"{path.name} does not end in .json, as a document does.")
 
 
-def _dataset(path: Path, kind: str, schema: Any) -> Any:
+def _dataset(path: Path, kind: str, schema: Any, nulls: Sequence[str]) -> Any:
     how: Any = kind
     if kind == "csv":
         how = pyarrow.dataset.CsvFileFormat(
@@ -153,10 +160,10 @@ def _dataset(path: Path, kind: str, schema: Any) -> Any:
             parse_options=pyarrow.csv.ParseOptions(
                 ignore_empty_lines=False, newlines_in_values=True
             ),
-            # An empty field is null, an empty string is "", and NA is a text like any other.
+            # An empty field is null and "" is an empty text, as `write` has them.
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=schema,
-                null_values=[""],
+                null_values=list(nulls),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
