@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from ..database import Database, Upserted, sqlstate, upsert
 from . import catalog
-from .declarations import ContinuousAggregate, aggregates_of, hypertable_of
+from .declarations import ContinuousAggregate, Hypertable, aggregates_of, hypertable_of
 from .errors import TimeSeriesError
 from .interval import Interval
 
@@ -71,7 +71,7 @@ async def backfill(
         done = await upsert(
             session,
             hypertable.table,
-            _watched(rows, names.index(hypertable.time_column), hypertable.time_column, touched),
+            _watched(rows, names.index(hypertable.time_column), hypertable, levels, touched),
             key=key,
             columns=columns,
         )
@@ -146,14 +146,20 @@ def _refuse_dropped(
 
 
 async def _watched(
-    rows: Iterable[Row] | AsyncIterable[Row], position: int, name: str, touched: set[datetime]
+    rows: Iterable[Row] | AsyncIterable[Row],
+    position: int,
+    hypertable: Hypertable,
+    levels: Sequence[ContinuousAggregate],
+    touched: set[datetime],
 ) -> AsyncIterator[Row]:
-    """The rows as they come; `touched` collects their times, to the minute."""
+    """The rows as they come; `touched` collects their times, rounded down within their buckets."""
+    name = hypertable.time_column
+    whole_minutes = all(level.bucket.seconds % 60 == 0 for level in levels)
+    rounded = {"second": 0, "microsecond": 0} if whole_minutes else {"microsecond": 0}
     async for row in _each(rows):
         value = row[name] if isinstance(row, Mapping) else row[position]
         if isinstance(value, datetime):
-            # Every bucket begins at a full minute.
-            touched.add(value.replace(second=0, microsecond=0))
+            touched.add(value.replace(**rounded))
         elif isinstance(value, date):
             touched.add(datetime.combine(value, time(), UTC))
         yield row
@@ -202,10 +208,18 @@ async def _refresh(
     since: datetime | None,
     until: datetime | None,
 ) -> None:
-    kind = "date" if aggregate.timezone is None else "timestamptz"
+    since_, until_ = (
+        f"CAST(:{name} AS timestamptz)"
+        # A bare cast to a date would take the day of the session's time zone.
+        if aggregate.timezone is not None
+        else f"CAST(CAST(:{name} AS timestamptz) AT TIME ZONE 'UTC' AS date)"
+        for name in ("since", "until")
+    )
+    # Left to find out by itself what has changed, TimescaleDB (2.29.2 still, its issue 10296) leaves
+    # out an uneven bucket when the change ended on the very begin of it.
     statement = text(
-        "CALL refresh_continuous_aggregate(CAST(:name AS regclass),"
-        f" CAST(:since AS {kind}), CAST(:until AS {kind}))"
+        f"CALL refresh_continuous_aggregate(CAST(:name AS regclass), {since_}, {until_},"
+        f" force => {aggregate.uneven})"
     )
     quote = database.engine.dialect.identifier_preparer.quote
     name = ".".join(quote(part) for part in (aggregate.schema, aggregate.name) if part)

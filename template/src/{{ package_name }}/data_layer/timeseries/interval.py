@@ -78,10 +78,6 @@ class Interval:
         """The same without months; None when it has some."""
         return None if self.months else timedelta(days=self.days, seconds=self.seconds)
 
-    def times(self, factor: int) -> "Interval":
-        """This interval `factor` times."""
-        return Interval(self.months * factor, self.days * factor, self.seconds * factor)
-
     def __str__(self) -> str:
         parts = []
         years = self.months // 12 if self.months % 12 == 0 else 0
