@@ -44,11 +44,15 @@ def compare(
     declared = declared_catalog(metadata)
     dropped = _tables(upgrade, DropTableOp, connection)
     kept = {(table.schema, table.name) for table in metadata.tables.values()}
-    found = catalog.read(connection)
+    everything = catalog.read(connection)
     found = Catalog(
         # What is neither kept nor dropped belongs to somebody else.
-        {key: state for key, state in found.hypertables.items() if key in kept | dropped},
-        {key: state for key, state in found.aggregates.items() if _looked_at(context, schemas, key)},
+        {key: state for key, state in everything.hypertables.items() if key in kept | dropped},
+        {
+            key: state
+            for key, state in everything.aggregates.items()
+            if _looked_at(context, schemas, key)
+        },
     )
     steps = Steps(
         declared,

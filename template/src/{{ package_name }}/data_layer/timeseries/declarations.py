@@ -172,7 +172,7 @@ class TimeBucket(Function[Any]):
         # Written out, not bound: PostgreSQL takes SELECT and GROUP BY for the same expression
         # only when they hold no parameters.
         arguments = [literal_column(f"INTERVAL '{width}'"), column]
-        # With a zone, were it UTC, buckets count as uneven, which TimescaleDB refreshes more slowly.
+        # With any zone, even UTC, TimescaleDB takes the buckets for uneven ones.
         if self.counted_in not in (None, "UTC"):
             arguments.append(literal_column(f"'{self.counted_in}'"))
         super().__init__("time_bucket", *arguments, type_=column.type)

@@ -10,6 +10,7 @@ from sqlalchemy import Table, text
 from sqlalchemy.orm import DeclarativeBase
 
 from ..database import Database, Upserted, sqlstate, upsert
+from ..database.bulk.tables import written_columns
 from . import catalog
 from .declarations import ContinuousAggregate, Hypertable, aggregates_of, hypertable_of
 from .errors import TimeSeriesError
@@ -56,15 +57,20 @@ async def backfill(
         table: a hypertable or its model.
         rows: tuples or mappings, as `upsert` takes them.
         key: the columns of the primary key or of a unique constraint.
-        columns: the columns of tuples; all of the table's without it.
+        columns: the columns of tuples; as in `upsert` without it.
 
     Raises:
-        TimeSeriesError: a row is older than what the hypertable, or the source of one of its
-            aggregates, keeps for certain: a refresh of its bucket would erase what was there.
-            Nothing is written then.
+        TimeSeriesError: the columns lack the time; or a row is older than what the hypertable, or
+            the source of one of its aggregates, keeps for certain: a refresh of its bucket would
+            erase what was there. Nothing is written then.
     """
     hypertable = hypertable_of(table)
-    names = list(columns) if columns else [column.name for column in hypertable.table.columns]
+    names = list(columns or written_columns(hypertable.table))
+    if hypertable.time_column not in names:
+        raise TimeSeriesError(
+            f"The rows for {hypertable.table.name} lack {hypertable.time_column}, by which it is "
+            "partitioned; name it among the columns."
+        )
     touched: set[datetime] = set()
     levels = aggregates_of(hypertable.table)
     async with database.transaction() as session:
@@ -155,11 +161,14 @@ async def _watched(
     """The rows as they come; `touched` collects their times, rounded down within their buckets."""
     name = hypertable.time_column
     whole_minutes = all(level.bucket.seconds % 60 == 0 for level in levels)
-    rounded = {"second": 0, "microsecond": 0} if whole_minutes else {"microsecond": 0}
     async for row in _each(rows):
-        value = row[name] if isinstance(row, Mapping) else row[position]
+        # A row that lacks it is refused by the upsert.
+        if isinstance(row, Mapping):
+            value = row.get(name)
+        else:
+            value = row[position] if position < len(row) else None
         if isinstance(value, datetime):
-            touched.add(value.replace(**rounded))
+            touched.add(value.replace(second=0 if whole_minutes else value.second, microsecond=0))
         elif isinstance(value, date):
             touched.add(datetime.combine(value, time(), UTC))
         yield row
@@ -215,8 +224,8 @@ async def _refresh(
         else f"CAST(CAST(:{name} AS timestamptz) AT TIME ZONE 'UTC' AS date)"
         for name in ("since", "until")
     )
-    # Left to find out by itself what has changed, TimescaleDB (2.29.2 still, its issue 10296) leaves
-    # out an uneven bucket when the change ended on the very begin of it.
+    # Left to find out by itself what has changed, TimescaleDB (2.29.2 still, its issue 10296)
+    # skips an uneven bucket when the change ended on the very begin of it.
     statement = text(
         f"CALL refresh_continuous_aggregate(CAST(:name AS regclass), {since_}, {until_},"
         f" force => {aggregate.uneven})"
