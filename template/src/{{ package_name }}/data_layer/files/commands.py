@@ -77,7 +77,10 @@ def ls(
     if not listed:
         typer.echo(f"There is no file in {tree.root}.")
         return
-    table = Table("folder", "what", "files", "from", "to", "missing", "size")
+    table = Table("folder")
+    table.add_column("what", overflow="fold")
+    for column in ("files", "from", "to", "missing", "size"):
+        table.add_column(column)
     for row in listed:
         missing = [f"{gap.start} to {gap.end}" for gap in row.gaps[:3]]
         if len(row.gaps) > 3:
