@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import duckdb
@@ -24,9 +25,9 @@ PATIENCE = 1.5
 COUNTED = 3
 
 
-def analytics_checks(lake: Lake) -> list[Check]:
+def analytics_checks(open_lake: Callable[[], Lake]) -> list[Check]:
     """The checks of the lake, in the order of the report."""
-    survey = _Survey(lake)
+    survey = _Survey(open_lake)
     return [
         Check("DL-DU-01", "The lake is there and can be written", survey.folder),
         Check("DL-DU-02", "Exports are as young as they are declared", survey.ages),
@@ -38,8 +39,12 @@ def analytics_checks(lake: Lake) -> list[Check]:
 
 
 class _Survey:
-    def __init__(self, lake: Lake) -> None:
-        self.lake = lake
+    def __init__(self, open_lake: Callable[[], Lake]) -> None:
+        self._open = open_lake
+
+    @property
+    def lake(self) -> Lake:
+        return self._open()
 
     async def folder(self) -> Finding:
         folder = self.lake.folder

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import duckdb
+from sqlalchemy import URL
 
-from ..database import Database, DatabaseSettings
-from ..settings import load
+from ..database import Database
 from .columns import Plan, plan
 from .declarations import Export
 from .errors import AnalyticsError
@@ -72,7 +72,6 @@ async def export(
     until: date | None = None,
     fewer: bool = False,
     progress: Report | None = None,
-    database_settings: DatabaseSettings | None = None,
 ) -> Exported:
     """Bring an export up to date; all files are of one snapshot of the database.
 
@@ -89,7 +88,6 @@ async def export(
         until: leave out rows from this day on.
         fewer: let a file be replaced by one with fewer rows.
         progress: is called after each file.
-        database_settings: how DuckDB reaches the database; the environment's by default.
 
     Raises:
         AnalyticsError: the export can't keep every value, its files have other columns, a file
@@ -102,7 +100,7 @@ async def export(
         asyncio.to_thread(
             _export,
             *(lake, declared, planned, since, until, fewer, progress),
-            database_settings or load(DatabaseSettings),
+            database.engine.url,
             reader,
         )
     )
@@ -127,14 +125,14 @@ def _export(
     until: date | None,
     fewer: bool,
     progress: Report | None,
-    database_settings: DatabaseSettings,
+    url: URL,
     opened: list[Reader],
 ) -> Exported:
     with lake.writing(declared):
         removed = _orphans(lake, declared)
         files = lake.files(declared)
         try:
-            with reading(planned, database_settings, lake.settings) as reader:
+            with reading(planned, url, lake.settings) as reader:
                 opened.append(reader)
                 _check(lake, declared, reader, files, since)
                 done = _write(lake, declared, reader, files, since, until, fewer, progress)
@@ -355,8 +353,8 @@ def _refused(declared: Export, error: duckdb.Error) -> AnalyticsError:
     kept = "The file of that period is not written; those before it are complete."
     if found := re.search(r'NaN.* in column (.+)"', text):
         return AnalyticsError(
-            f"{begin}a value of {found[1]} is NaN, which a decimal of Parquet can't be; correct the "
-            f"row, or export a select that casts the column to float8. {kept}"
+            f"{begin}a value of {found[1]} is NaN, which a decimal of Parquet can't be; correct "
+            f"the row, or export a select that casts the column to float8. {kept}"
         )
     if "dimensions" in text:
         return AnalyticsError(

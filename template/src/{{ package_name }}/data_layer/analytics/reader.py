@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 from sqlalchemy import URL
 
-from ..database import DatabaseSettings
 from .columns import Plan
 from .connection import limited
 from .errors import AnalyticsError
@@ -19,6 +18,10 @@ from .settings import AnalyticsSettings
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without saying so)
 _MICROSECOND = timedelta(microseconds=1)
+_PROGRAM = __name__.partition(".")[0].replace("_", "-")
+
+# An export takes as long as it takes, and ends with its process.
+_UNHURRIED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 
 
 class Reader:
@@ -108,9 +111,10 @@ class Reader:
             file, cut = kept
             # Both parts are sorted; behind one another they are too if the time comes first.
             sorting = "" if order_by[:1] == (self._plan.time,) else f" ORDER BY {_listed(order_by)}"
+            older = moment_literal(self._plan.time_type, cut)
             rows = (
                 f"SELECT * FROM (FROM read_parquet({literal(str(file))})"  # noqa: S608
-                f" WHERE {identifier(self._plan.time)} < {moment_literal(self._plan.time_type, cut)}"
+                f" WHERE {identifier(self._plan.time)} < {older}"
                 f" UNION ALL FROM ({self._select(cut, until, order_by)})){sorting}"
             )
         facts = ", ".join(f"{name}: {literal(value)}" for name, value in about.items())
@@ -147,8 +151,8 @@ class Reader:
             cursor = self._connection.cursor()
             self._cursors.append(cursor)
             cursor.execute("BEGIN")
-            adopting = f"SET TRANSACTION SNAPSHOT {literal(self._snapshot)}"
-            cursor.execute(f"CALL postgres_execute('source', {literal(adopting)})")
+            _order(cursor, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot)}")
+            _order(cursor, _UNHURRIED)
             self._own.cursor = cursor
         return cursor
 
@@ -187,9 +191,7 @@ class Reader:
 
 
 @contextmanager
-def reading(
-    plan: Plan, database: DatabaseSettings, settings: AnalyticsSettings
-) -> Iterator[Reader]:
+def reading(plan: Plan, url: URL, settings: AnalyticsSettings) -> Iterator[Reader]:
     """A reader in a READ ONLY, REPEATABLE READ transaction of PostgreSQL.
 
     Raises:
@@ -198,14 +200,14 @@ def reading(
     with limited(settings) as connection:
         load(connection, settings)
         # What DuckDB says of a failed connection names its string: a secret stays out of it.
-        url = database.sqlalchemy_url()
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
         try:
             connection.execute(
-                f"ATTACH {literal(_options(url, database))} AS source"
+                f"ATTACH {literal(_options(url))} AS source"
                 " (TYPE postgres, SECRET source, READ_ONLY)"
             )
             connection.execute("BEGIN")
+            _order(connection, _UNHURRIED)
         except duckdb.Error as error:
             reason = first_line(error).rpartition("failed: ")[2]
             raise AnalyticsError(
@@ -226,15 +228,9 @@ def _secret(url: URL) -> str:
     return ", ".join(f"{name} {literal(str(value))}" for name, value in parts.items() if value)
 
 
-def _options(url: URL, database: DatabaseSettings) -> str:
+def _options(url: URL) -> str:
     """What libpq shall know beside the secret."""
-    options = {
-        "application_name": f"{database.application_name} analytics",
-        "connect_timeout": str(database.connect_timeout),
-    }
-    if not database.transaction_pooler:
-        # An export takes as long as it takes; it ends with its process.
-        options["options"] = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
+    options = {"application_name": f"{_PROGRAM}-analytics", "connect_timeout": "10"}
     given = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
     return " ".join(
         f"{name}='{value.translate(_ESCAPED)}'" for name, value in (options | given).items()
@@ -242,6 +238,10 @@ def _options(url: URL, database: DatabaseSettings) -> str:
 
 
 _ESCAPED = str.maketrans({"'": r"\'", "\\": r"\\"})
+
+
+def _order(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    connection.execute(f"CALL postgres_execute('source', {literal(statement)})")
 
 
 def _ask(statement: str) -> str:
