@@ -23,6 +23,7 @@ from .tree import README, DataTree, Folder
 # A write or a download that takes longer than a day is rarer than one that was killed.
 ABANDONED = 86_400.0
 SHOWN = 5
+OWN = __name__.partition(".")[0].replace("_", "-")
 # What must stay out of git, nested and oddly named, and what must not.
 _OUT = ("{}/a.parquet", "{}/deep/er/b c.csv", "{}/samples/c.json", "{}/.d", "{}/deep/.gitignore")
 _IN = ("samples/a.csv", "samples/deep/b c.parquet", "README.md")
@@ -163,6 +164,8 @@ def _sources() -> Finding:
     unnamed |= {path.name for path in tree.files(Folder.SAMPLES) if path.name.lower() not in text}
     for path in tree.files(Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
         unnamed |= {name.source for name in series_names([path]) if name.source.lower() not in text}
+    # What this project exports of its own database comes from nobody else.
+    unnamed.discard(OWN)
     if unnamed:
         return failed(
             f"{readme.name} of the data tree does not name {_some(sorted(unnamed))}.",
