@@ -226,7 +226,7 @@ def _write(
             job, future = running.popleft()
             parts, part, count = future.result()
             with parts:
-                taken = _verify(declared, job, part, count, fewer)
+                taken = _verify(declared, reader, job, part, count, fewer)
                 part.publish()
             written.append(job.target)
             rows += count
@@ -311,32 +311,32 @@ def _part(lake: Lake, declared: Export, reader: Reader, job: _Job) -> tuple[Exit
         return stack.pop_all(), part, count
 
 
-def _verify(declared: Export, job: _Job, part: Part, count: int, fewer: bool) -> int:
+def _verify(
+    declared: Export, reader: Reader, job: _Job, part: Part, count: int, fewer: bool
+) -> int:
     """Whether the file is what it should be; returns how many rows it took from the old one."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        found = rows_of(connection, part.path)
-        if found != count:
-            raise AnalyticsError(
-                f"{job.target.name} has {found} rows on the disk, but {count} were written; look "
-                "after the disk. The file is removed."
-            )
-        if job.old is None:
-            return 0
-        before = rows_of(connection, job.old.path)
-        if count < before and not fewer:
-            raise AnalyticsError(
-                f"{job.target.name} has {before} rows, and the database only {count} for it, as "
-                "after a deletion or a retention. It stays as it is; --fewer replaces it anyway."
-            )
-        if job.cut is None:
-            return 0
-        row = connection.execute(
-            f"SELECT count(*) FROM read_parquet({literal(str(job.old.path))})"  # noqa: S608
-            f" WHERE CAST({identifier(declared.time)} AS TIMESTAMP) < ?",
-            [job.cut],
-        ).fetchone()
-        return int(row[0]) if row else 0
+    found = rows_of(reader.connection, part.path)
+    if found != count:
+        raise AnalyticsError(
+            f"{job.target.name} has {found} rows on the disk, but {count} were written; look "
+            "after the disk. The file is removed."
+        )
+    if job.old is None:
+        return 0
+    before = rows_of(reader.connection, job.old.path)
+    if count < before and not fewer:
+        raise AnalyticsError(
+            f"{job.target.name} has {before} rows, and the database only {count} for it, as "
+            "after a deletion or a retention. It stays as it is; --fewer replaces it anyway."
+        )
+    if job.cut is None:
+        return 0
+    row = reader.connection.execute(
+        f"SELECT count(*) FROM read_parquet({literal(str(job.old.path))})"  # noqa: S608
+        f" WHERE CAST({identifier(declared.time)} AS TIMESTAMP) < ?",
+        [job.cut],
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, file: Path) -> int:

@@ -145,7 +145,7 @@ class Lake:
         """When the export last ended well; None when it never did."""
         try:
             about = self._lock(export).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return datetime.fromtimestamp(about.st_mtime, UTC) if about.st_size else None
 

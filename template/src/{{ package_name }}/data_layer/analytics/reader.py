@@ -33,7 +33,7 @@ class Reader:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, plan: Plan, settings: AnalyticsSettings
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._plan = plan
         self._settings = settings
         self._snapshot: str | None = None
@@ -42,8 +42,8 @@ class Reader:
 
     def share(self) -> None:
         """Let further threads read the same snapshot, each through a connection of its own."""
-        self._own.cursor = self._connection
-        row = self._connection.execute(_ask("SELECT pg_export_snapshot()")).fetchone()
+        self._own.cursor = self.connection
+        row = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchone()
         self._snapshot = row[0] if row else None
 
     def interrupt(self) -> None:
@@ -82,7 +82,7 @@ class Reader:
 
     def schema(self) -> list[tuple[str, str]]:
         """The names and the types of DuckDB that the rows will have."""
-        found = self._connection.execute(f"DESCRIBE {self._select(None, None, ())}")
+        found = self.connection.execute(f"DESCRIBE {self._select(None, None, ())}")
         return [(row[0], row[1]) for row in found.fetchall()]
 
     def write(
@@ -131,7 +131,7 @@ class Reader:
         time, total = identifier(self._plan.time), 0
         for file in files:
             if midnight(file.end) > since:
-                row = self._connection.execute(
+                row = self.connection.execute(
                     f"SELECT count(*) FROM read_parquet({literal(str(file.path))})"  # noqa: S608
                     f" WHERE {time} >= {moment_literal(self._plan.time_type, since)}"
                 ).fetchone()
@@ -140,15 +140,15 @@ class Reader:
 
     def latest_in(self, file: Path) -> datetime | None:
         """The latest time in a file."""
-        return latest_in(self._connection, self._plan.time, file)
+        return latest_in(self.connection, self._plan.time, file)
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """The connection of this thread, within the snapshot."""
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._own, "cursor", None)
         if self._snapshot is None:
-            return self._connection
+            return self.connection
         if cursor is None:
-            cursor = self._connection.cursor()
+            cursor = self.connection.cursor()
             self._cursors.append(cursor)
             cursor.execute("BEGIN")
             _order(cursor, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot)}")
@@ -186,7 +186,7 @@ class Reader:
         return None if found is None else _EPOCH + found * _MICROSECOND
 
     def _number(self, statement: str) -> int | None:
-        row = self._connection.execute(_ask(statement)).fetchone()
+        row = self.connection.execute(_ask(statement)).fetchone()
         return None if row is None or row[0] is None else int(row[0])
 
 
