@@ -1,6 +1,5 @@
 """Rate limits: at most so many in any window of time, however they are spread over processes."""
 
-import logging
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,8 +12,6 @@ from ..settings import Settings, load
 from .errors import RedisUnavailable
 from .keys import digest
 from .store import Store
-
-logger = logging.getLogger(__name__)
 
 MOST = 10_000
 _NAME = re.compile(r"[a-z][a-z0-9.-]{0,62}")
@@ -101,9 +98,8 @@ class Limiter:
             taken, left, wait = await self._store.run(
                 lambda _: self._script(keys=[key], args=[limit.quota, window])
             )
-        except RedisUnavailable as error:
+        except RedisUnavailable:
             when_down = limit.when_down or self._settings.when_down
             self._store.counts[f"limits_{when_down}"] += 1
-            logger.warning("limit %s is %s: %s", limit.name, when_down, error)
             return Decision(when_down == "open", counted=False, remaining=0, free_in=1.0)
         return Decision(bool(taken), counted=True, remaining=left, free_in=wait / 1_000_000)

@@ -23,6 +23,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
 from ..settings import Settings, load
+from .cancellation import is_cancelled
 from .connection import Client, connect
 from .errors import RedisUnavailable
 from .lifetime import TimeToLive
@@ -141,7 +142,7 @@ class Live:
     """
 
     def __init__(self, store: Store, client: Client, settings: LiveSettings) -> None:
-        self._store = store
+        self.store = store
         self._client = client
         self._settings = settings
         self._script = store.client.register_script(_SCRIPT)
@@ -172,6 +173,15 @@ class Live:
         """Whether this process has a connection that listens, or tries to get one."""
         return self._reader is not None and not self._reader.done()
 
+    def key(self, channel: str) -> str:
+        """The name of the channel in Redis, and of the stream that keeps its last events."""
+        return str(self.store.key("live", channel))
+
+    async def stopped(self) -> None:
+        """Return when this process listens no more, because nobody subscribes."""
+        if self._reader is not None:
+            await asyncio.wait([self._reader])
+
     async def publish(self, channel: str, data: Any) -> str:
         """Send `data`, as JSON, to all who subscribe to the channel; return the event's id.
 
@@ -180,13 +190,13 @@ class Live:
         Raises:
             RedisUnavailable: nobody may have got it.
         """
-        key = str(self._store.key("live", channel))
-        arguments = [
+        key = self.key(channel)
+        arguments: list[str | int] = [
             json.dumps(data, separators=(",", ":"), default=str),
             self._settings.kept,
             self._ttl.milliseconds,
         ]
-        identifier: bytes = await self._store.run(
+        identifier: bytes = await self.store.run(
             lambda _: self._script(keys=[key], args=arguments)
         )
         return identifier.decode()
@@ -200,7 +210,7 @@ class Live:
         Raises:
             RedisUnavailable: Redis does not answer now; later interruptions are bridged.
         """
-        key = str(self._store.key("live", channel))
+        key = self.key(channel)
         shared = self._channels.setdefault(key, _Channel())
         client = Subscription(self._settings.buffer)
         shared.clients.add(client)
@@ -218,7 +228,7 @@ class Live:
                 self._changed.set()
 
     async def _until_ready(self, channel: _Channel) -> None:
-        settings = self._store.settings
+        settings = self.store.settings
         try:
             async with asyncio.timeout(settings.connect_timeout + settings.timeout):
                 await channel.ready.wait()
@@ -238,7 +248,7 @@ class Live:
         return events
 
     async def _range(self, key: str, start: str) -> list[Event]:
-        found = await self._store.run(lambda client: client.xrange(key, min=start))
+        found: Any = await self.store.run(lambda client: client.xrange(key, min=start))
         return [
             Event(identifier.decode(), fields[b"data"].decode()) for identifier, fields in found
         ]
@@ -251,7 +261,7 @@ class Live:
 
     async def _read(self) -> None:
         pause = 0.0
-        while self._channels:
+        while self._channels and not is_cancelled():
             try:
                 async with self._client.pubsub() as pubsub:
                     await self._follow(pubsub)
@@ -276,7 +286,7 @@ class Live:
         asked = heard = monotonic()
         beat = self._settings.silence / 3
         try:
-            while self._channels:
+            while self._channels and not is_cancelled():
                 self._changed.clear()
                 wanted = set(self._channels)
                 if wanted - subscribed:
@@ -316,7 +326,7 @@ class Live:
             channel.deliver(Event(identifier, data))
             return
         if channel.last is None:
-            newest = await self._store.run(lambda client: client.xrevrange(key, count=1))
+            newest: Any = await self.store.run(lambda client: client.xrevrange(key, count=1))
             channel.last = newest[0][0].decode() if newest else "0-0"
         else:
             # The connection was lost for a while.

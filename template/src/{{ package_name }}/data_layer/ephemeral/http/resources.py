@@ -1,24 +1,38 @@
 """What is open while the application runs, and how a route gets it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.datastructures import State
 from starlette.requests import HTTPConnection
 
+from ...http.problems import Unavailable
+from ..limits import Limiter
+from ..live import Live
+from ..queue import Queue
 from ..store import Store
+from .sessions import Sessions
 
 
 @asynccontextmanager
 async def ephemeral_resources(state: State) -> AsyncIterator[None]:
     """Open the store, and leave it in the state of the application.
 
-    Redis is no probe of `/health/ready`: without it every request is still answered.
+    Redis is no probe of `/health/ready`: it is down for every process at once, and a load balancer
+    that took them all out would turn requests that need no Redis into errors. What can't do
+    without it (sessions, limits that fail closed, live messages) answers 503 by itself.
     """
-    async with Store.open() as store:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(Store.open())
         state.store = store
+        state.limiter = Limiter(store)
+        state.sessions = Sessions(store)
+        state.live = await stack.enter_async_context(Live.open(store))
+        state.queue = None
+        if store.settings.queue_url is not None:
+            state.queue = await stack.enter_async_context(Queue.open(store.settings))
         yield
 
 
@@ -29,3 +43,18 @@ def store_of(connection: HTTPConnection) -> Store:
 
 
 StoreDependency = Annotated[Store, Depends(store_of)]
+
+
+def queue_of(connection: HTTPConnection) -> Queue:
+    """The task queue that the application opened when it started.
+
+    Raises:
+        Unavailable: 503, `REDIS_QUEUE_URL` is not set.
+    """
+    queue: Queue | None = connection.app.state.queue
+    if queue is None:
+        raise Unavailable("This server has no task queue; its REDIS_QUEUE_URL is not set.")
+    return queue
+
+
+QueueDependency = Annotated[Queue, Depends(queue_of)]

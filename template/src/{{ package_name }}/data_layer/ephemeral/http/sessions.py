@@ -109,7 +109,7 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         name = _hash(token)
         written = json.dumps(data or {}, separators=(",", ":"))
-        arguments = [name, written, self._idle, self._absolute]
+        arguments: list[str | int] = [name, written, self._idle, self._absolute]
         key, pointer = str(self._of_user(user)), str(self._of_cookie(name))
         began: int = await self._run(lambda _: self._login(keys=[key], args=arguments))
         await self._run(lambda client: client.set(pointer, user, px=self._absolute))
@@ -139,7 +139,7 @@ class Sessions:
         if user is None:
             return None
         key = str(self._of_user(user))
-        arguments = [name, self._idle, self._absolute]
+        arguments: list[str | int] = [name, self._idle, self._absolute]
         found = await self._run(lambda _: self._visit(keys=[key], args=arguments))
         if not found:
             return None

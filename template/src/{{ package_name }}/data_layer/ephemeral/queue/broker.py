@@ -12,11 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
+from ..cancellation import is_cancelled
 from ..connection import Client
 from .errors import QueueFull, QueueUnreachable
 from .keys import QueueKeys
@@ -107,7 +108,7 @@ class StreamBroker(AsyncBroker):
         pause = 0.0
         due = 0.0
         try:
-            while True:
+            while not is_cancelled():
                 try:
                     if monotonic() >= due:
                         due = monotonic() + PROMOTE_EVERY
@@ -197,15 +198,12 @@ class StreamBroker(AsyncBroker):
         return entry[0], entry[1][1]
 
     async def _next(self) -> tuple[bytes, bytes] | None:
-        found = await self.client.xreadgroup(
+        found: Any = await self.client.xreadgroup(
             GROUP, self.consumer, {self.keys.jobs: ">"}, count=1, block=round(BLOCK * 1000)
         )
         if not found:
             return None
-        # RESP2 answers a list of streams, RESP3 a mapping.
-        ((_, entries),) = found.items() if isinstance(found, dict) else found
-        batch = entries[0] if entries and isinstance(entries[0], list) else entries
-        identifier, fields = batch[0]
+        [(_, [(identifier, fields)])] = found
         return identifier, fields[b"job"]
 
     async def _make_group(self) -> None:
@@ -247,7 +245,7 @@ class StreamBroker(AsyncBroker):
             self._running.discard(message.ack.identifier)
 
     async def _say_alive(self) -> None:
-        while True:
+        while not is_cancelled():
             await asyncio.sleep(self.settings.claim_after / 4)
             with suppress(RedisError, OSError):
                 if self._running:
@@ -258,6 +256,5 @@ class StreamBroker(AsyncBroker):
 
     async def _strike_the_gone(self) -> None:
         for consumer in await self.client.xinfo_consumers(self.keys.jobs, GROUP):
-            facts = cast("dict[str, Any]", consumer)
-            if facts["pending"] == 0 and facts["idle"] > GONE_AFTER:
-                await self.client.xgroup_delconsumer(self.keys.jobs, GROUP, facts["name"])
+            if consumer["pending"] == 0 and consumer["idle"] > GONE_AFTER:
+                await self.client.xgroup_delconsumer(self.keys.jobs, GROUP, consumer["name"])

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self
 
 from taskiq import AsyncTaskiqTask, SendTaskError
 from taskiq.kicker import AsyncKicker
@@ -13,7 +13,7 @@ from ...settings import InvalidSettings, load
 from ..connection import Client, connect
 from ..settings import RedisSettings
 from .broker import StreamBroker
-from .errors import QueueError, QueueUnreachable
+from .errors import QueueError
 from .failures import Failures
 from .keys import QueueKeys
 from .results import Results
@@ -111,14 +111,14 @@ class Queue:
 
     async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
         """The dead letters, newest first."""
-        entries = await self.broker.client.xrevrange(self.broker.keys.dead, count=limit)
+        client, dead = self.broker.client, self.broker.keys.dead
+        entries: Any = await client.xrevrange(dead, count=limit)
         return [self._letter(identifier, fields) for identifier, fields in entries]
 
     async def retry(self, identifier: str) -> bool:
         """Put a dead letter back into the queue, with all its attempts; False when it is gone."""
-        entries = await self.broker.client.xrange(
-            self.broker.keys.dead, identifier, identifier, count=1
-        )
+        client, dead = self.broker.client, self.broker.keys.dead
+        entries: Any = await client.xrange(dead, identifier, identifier, count=1)
         if not entries:
             return False
         message = self.broker.formatter.loads(entries[0][1][b"job"])

@@ -34,7 +34,7 @@ class Results(AsyncResultBackend[Any]):
         Raises:
             ResultGetError: the job has not ended, or its result has expired.
         """
-        value = await self._client.get(self._keys.result(task_id))
+        value: Any = await self._client.get(self._keys.result(task_id))
         if value is None:
             raise ResultGetError
         return TaskiqResult[Any].model_validate(self._serializer.loadb(value))

@@ -63,9 +63,9 @@ def task(
     Args:
         name: lasting and unique, such as `market.daily-report`.
         attempts: how often it is tried before it becomes a dead letter.
-        backoff: seconds before the second attempt; doubled for each further one, at most an hour.
+        backoff: seconds before the second attempt; doubled for each further one, up to an hour.
         timeout: seconds for one attempt.
-        schedule: a cron expression (UTC) by which `ephemeral scheduler` sends it, without arguments.
+        schedule: a cron expression (UTC) by which the scheduler sends it, without arguments.
     """
 
     def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R]:

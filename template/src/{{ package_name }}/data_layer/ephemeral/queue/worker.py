@@ -6,7 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from taskiq import AckableMessage, ScheduledTask, ScheduleSource, TaskiqScheduler, async_shared_broker
+from taskiq import (
+    AckableMessage,
+    ScheduledTask,
+    ScheduleSource,
+    TaskiqScheduler,
+    async_shared_broker,
+)
 from taskiq.api import run_scheduler_task
 from taskiq.kicker import AsyncKicker
 from taskiq.receiver import Receiver
