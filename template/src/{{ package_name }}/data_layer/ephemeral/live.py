@@ -196,9 +196,7 @@ class Live:
             self._settings.kept,
             self._ttl.milliseconds,
         ]
-        identifier: bytes = await self.store.run(
-            lambda _: self._script(keys=[key], args=arguments)
-        )
+        identifier: bytes = await self.store.run(lambda _: self._script(keys=[key], args=arguments))
         return identifier.decode()
 
     @asynccontextmanager
@@ -281,18 +279,19 @@ class Live:
         Raises:
             redis.exceptions.ConnectionError: the connection broke, or nothing is heard on it.
         """
-        subscribed: set[str] = set()
+        subscribed: dict[str, _Channel] = {}
         reading: asyncio.Task[Any] | None = None
         asked = heard = monotonic()
         beat = self._settings.silence / 3
         try:
             while self._channels and not is_cancelled():
                 self._changed.clear()
-                wanted = set(self._channels)
-                if wanted - subscribed:
-                    await pubsub.subscribe(*(wanted - subscribed))
-                if subscribed - wanted:
-                    await pubsub.unsubscribe(*(subscribed - wanted))
+                wanted = dict(self._channels)
+                # A channel that was left and wanted again at once is another one.
+                if new := [key for key in wanted if subscribed.get(key) is not wanted[key]]:
+                    await pubsub.subscribe(*new)
+                if old := subscribed.keys() - wanted.keys():
+                    await pubsub.unsubscribe(*old)
                 subscribed = wanted
                 if monotonic() - heard > self._settings.silence:
                     raise NoConnection("nothing heard")
