@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DataLayerError
@@ -45,22 +45,23 @@ class EmbeddedServer:
 
     Attributes:
         port: where it listens on 127.0.0.1; it stays over `restart`.
+        cluster_port: where the nodes of a cluster talk to each other.
         password: of the user `default`.
         folder: its data, its configuration and `server.log`.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, *, sentinel: bool = False
+        self, folder: Path, settings: Mapping[str, str], *, password: str, sentinel: bool
     ) -> None:
         self.folder = folder
-        self.password = secrets.token_urlsafe(24)
-        self.port = 0
-        self._settings = dict(settings or {})
+        self.password = password
+        self.port = self.cluster_port = 0
+        self._settings = settings
         self._sentinel = sentinel
         self._binary = _binary()
         self._keeper: subprocess.Popen[bytes] | None = None
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self.port = _free_port()
+            self.port, self.cluster_port = _free_ports(2)
             try:
                 self.start()
             except _PortTaken:
@@ -150,8 +151,10 @@ class EmbeddedServer:
             "daemonize": "no",
         }
         if self._sentinel:
-            settings.pop("save")
-        lines = [f"{name} {value}" for name, value in (settings | self._settings).items()]
+            del settings["save"]
+        if "cluster-enabled" in self._settings:
+            settings["cluster-port"] = str(self.cluster_port)
+        lines = [f"{name} {value}" for name, value in {**settings, **self._settings}.items()]
         text = "\n".join(lines) + "\n"
         configuration.touch(mode=0o600)
         configuration.write_text(text, encoding="utf-8")
@@ -192,12 +195,16 @@ class _PortTaken(DataLayerError):
 
 @contextmanager
 def embedded_server(
-    settings: Mapping[str, str] | None = None, *, sentinel: bool = False
+    settings: Mapping[str, str] | None = None,
+    *,
+    password: str | None = None,
+    sentinel: bool = False,
 ) -> Iterator[EmbeddedServer]:
     """Run a Valkey of our own; stop it and remove all its data at the end.
 
     Args:
-        settings: lines of its configuration, by their first word.
+        settings: lines of its configuration, by their first words.
+        password: that servers share which know each other; else a new one.
         sentinel: run as a sentinel.
 
     Raises:
@@ -206,7 +213,12 @@ def embedded_server(
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     server: EmbeddedServer | None = None
     try:
-        server = EmbeddedServer(folder, settings, sentinel=sentinel)
+        server = EmbeddedServer(
+            folder,
+            settings or {},
+            password=password or secrets.token_urlsafe(24),
+            sentinel=sentinel,
+        )
         yield server
     finally:
         if server is not None:
@@ -251,8 +263,9 @@ def _binary() -> Path:
     return binary
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

@@ -3,12 +3,15 @@
 from .events import LastEventId, LiveDependency, events, live_of, subscription_to
 from .limits import LimiterDependency, QuotaExceeded, client_address, limited, limiter_of
 from .resources import (
+    CacheDependency,
     QueueDependency,
     StoreDependency,
+    cache_of,
     ephemeral_resources,
     queue_of,
     store_of,
 )
+from .responses import Representation, respond
 from .sessions import (
     CrossSite,
     NotSignedIn,
@@ -23,6 +26,7 @@ from .sessions import (
 )
 
 __all__ = [
+    "CacheDependency",
     "CrossSite",
     "LastEventId",
     "LimiterDependency",
@@ -31,12 +35,14 @@ __all__ = [
     "OptionalSession",
     "QueueDependency",
     "QuotaExceeded",
+    "Representation",
     "Session",
     "SessionRequired",
     "SessionSettings",
     "Sessions",
     "SessionsDependency",
     "StoreDependency",
+    "cache_of",
     "client_address",
     "ephemeral_resources",
     "events",
@@ -45,6 +51,7 @@ __all__ = [
     "live_of",
     "queue_of",
     "refuse_cross_site",
+    "respond",
     "sessions_of",
     "store_of",
     "subscription_to",

@@ -9,16 +9,18 @@ from starlette.datastructures import State
 from starlette.requests import HTTPConnection
 
 from ...http.problems import Unavailable
+from ..cache import Cache
 from ..limits import Limiter
 from ..live import Live
 from ..queue import Queue
 from ..store import Store
+from .metrics import CacheCollector
 from .sessions import Sessions
 
 
 @asynccontextmanager
 async def ephemeral_resources(state: State) -> AsyncIterator[None]:
-    """Open the store, and leave it in the state of the application.
+    """Open what the routes use of Redis, and leave it in the state of the application.
 
     Redis is no probe of `/health/ready`: it is down for every process at once, and a load balancer
     that took them all out would turn requests that need no Redis into errors. What can't do
@@ -27,12 +29,16 @@ async def ephemeral_resources(state: State) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open())
         state.store = store
+        state.cache = await stack.enter_async_context(Cache.open(store))
         state.limiter = Limiter(store)
         state.sessions = Sessions(store)
         state.live = await stack.enter_async_context(Live.open(store))
         state.queue = None
         if store.settings.queue_url is not None:
             state.queue = await stack.enter_async_context(Queue.open(store.settings))
+        collector = CacheCollector(state.cache)
+        state.metrics.register(collector)
+        stack.callback(state.metrics.unregister, collector)
         yield
 
 
@@ -42,7 +48,10 @@ def store_of(connection: HTTPConnection) -> Store:
     return store
 
 
-StoreDependency = Annotated[Store, Depends(store_of)]
+def cache_of(connection: HTTPConnection) -> Cache:
+    """The cache that the application opened when it started."""
+    cache: Cache = connection.app.state.cache
+    return cache
 
 
 def queue_of(connection: HTTPConnection) -> Queue:
@@ -57,4 +66,6 @@ def queue_of(connection: HTTPConnection) -> Queue:
     return queue
 
 
+StoreDependency = Annotated[Store, Depends(store_of)]
+CacheDependency = Annotated[Cache, Depends(cache_of)]
 QueueDependency = Annotated[Queue, Depends(queue_of)]

@@ -71,6 +71,13 @@ class Scheduler(TaskiqScheduler):
         """The scheduler of every declared task that has a schedule."""
         return cls(queue.broker, [LabelScheduleSource(async_shared_broker)])
 
+    async def crons(self) -> dict[str, str]:
+        """The schedules, by the name of the task."""
+        for source in self.sources:
+            await source.startup()
+        found = [one for source in self.sources for one in await source.get_schedules()]
+        return {one.task_name: one.cron for one in found if one.cron}
+
     async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
         tick = f"{task.schedule_id} {datetime.now(UTC):%Y-%m-%dT%H:%M}"
         job: AsyncKicker[..., Any] = AsyncKicker(task.task_name, self.broker, dict(task.labels))
