@@ -2,11 +2,20 @@
 
 import asyncio
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoAnswer
 
 from ..checklist import Check, Finding, advice, failed, passed
 from ..database.checks import KNOWN_PASSWORDS
@@ -237,19 +246,18 @@ async def ask(settings: RedisSettings) -> Facts:
     patient = settings.model_copy(update={"timeout": max(settings.timeout, 5.0)})
     try:
         async with connect(patient, address) as client:
-            info = await _info(client)
-            cluster: Info = {}
+            anonymous = await _serves_anybody(patient, address)
             if isinstance(client, RedisCluster):
-                cluster = await client.cluster_info()
-            return Facts(
-                info, await _sample(client), cluster, await _serves_anybody(patient, address)
-            )
+                return await _ask_cluster(client, anonymous)
+            info = await client.info()
+            name = f"the server on port {info['tcp_port']}"
+            return Facts({name: info}, await _sample(client), {}, anonymous)
     except NoPermissionError as error:
         raise RedisUnavailable(
             f"The user of REDIS_URL may not do what a check needs ({error}); give it the rights "
             "that ops/redis/users.acl lists."
         ) from error
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise RedisUnavailable(
             f"Redis at {address} can't be asked ({error}); start the server, or correct REDIS_URL "
             "and REDIS_PASSWORD."
@@ -263,15 +271,19 @@ def product(info: Info) -> tuple[str, str]:
     return "redis", str(info["redis_version"])
 
 
-async def _info(client: Client) -> dict[str, Info]:
-    if not isinstance(client, RedisCluster):
-        info: Info = await client.info()
-        return {f"the server on port {info['tcp_port']}": info}
+async def _ask_cluster(client: RedisCluster, anonymous: bool) -> Facts:
     await client.initialize()
-    return {
-        f"the server on {node.name}": await client.info(target_nodes=node)
-        for node in client.get_primaries()
-    }
+    info: dict[str, Info] = {}
+    cluster: Info = {}
+    nodes = client.get_primaries()
+    for node in nodes:
+        # One that is down is what a check is to tell of.
+        with suppress(NoConnection, NoAnswer):
+            info[f"the server on {node.name}"] = await client.info(target_nodes=node)
+            cluster = await client.cluster_info(target_nodes=node)
+    # A scan goes to every master.
+    sample = await _sample(client) if len(info) == len(nodes) else {}
+    return Facts(info, sample, cluster, anonymous)
 
 
 async def _sample(client: Client) -> dict[bytes, int]:
@@ -299,16 +311,23 @@ async def _sample(client: Client) -> dict[bytes, int]:
 
 async def _serves_anybody(settings: RedisSettings, address: Address) -> bool:
     options = {name: value for name, value in address.options.items() if name not in _CREDENTIALS}
-    nobody = Address(address.topology, address.hosts, address.tls, address.master, options)
+    # Of a cluster one node is asked; its client would hide the reason of a refusal.
+    single = address.topology is not Topology.SENTINEL
+    nobody = Address(
+        Topology.SINGLE if single else address.topology,
+        address.hosts[:1] if single else address.hosts,
+        address.tls,
+        address.master,
+        options,
+    )
     async with connect(settings, nobody) as client:
         try:
             # Not PING, which a user without any right may be allowed.
             await client.get(str(_NO_KEY))
-        except (AuthenticationError, NoPermissionError, ResponseError):
+        except (AuthenticationError, NoPermissionError):
             return False
-        except RedisError:
-            # A cluster's client hides the reason when it can't even ask for the nodes.
-            return False
+        except ResponseError:
+            return True  # such as MOVED: it would have answered
     return True
 
 

@@ -47,7 +47,7 @@ async def connect(settings: RedisSettings, address: Address | None = None) -> As
                 client = RedisCluster(
                     startup_nodes=[ClusterNode(host, port) for host, port in place.hosts],
                     max_connections=settings.pool_size,
-                    cluster_error_retry_attempts=1,
+                    retry=_once_more(),
                     ssl=place.tls,
                     **options,
                 )
@@ -61,8 +61,15 @@ async def connect(settings: RedisSettings, address: Address | None = None) -> As
                     retry=_once_more(),
                     **options,
                 )
-        stack.push_async_callback(client.aclose)
+        stack.push_async_callback(_close, client)
         yield client
+
+
+async def _close(client: Client) -> None:
+    await client.aclose()
+    if isinstance(client, RedisCluster):
+        # Its own aclose leaves these open when it could not learn of the whole cluster.
+        await client.nodes_manager.aclose("startup_nodes")
 
 
 def _single(settings: RedisSettings, place: Address, options: dict[str, Any]) -> Redis:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from .connection import Client
 from .errors import EphemeralError, InvalidKey, RedisUnavailable
@@ -123,7 +123,7 @@ class Invalidations:
         while True:
             try:
                 await self._hear()
-            except (RedisError, OSError, EphemeralError, TimeoutError) as error:
+            except (RedisError, RedisClusterException, OSError, EphemeralError) as error:
                 logger.debug("invalidations are not heard: %s", error)
             finally:
                 self._heard.disconnected()
