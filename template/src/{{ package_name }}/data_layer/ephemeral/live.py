@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
@@ -261,6 +262,9 @@ class Live:
         pause = 0.0
         while self._channels and not is_cancelled():
             try:
+                if isinstance(self._client, RedisCluster):
+                    # Only then does it know a node to subscribe at; any node hears them all.
+                    await self._client.initialize()
                 async with self._client.pubsub() as pubsub:
                     await self._follow(pubsub)
                     pause = 0.0

@@ -65,10 +65,8 @@ class StreamBroker(AsyncBroker):
         self.keys = keys
         self.consumer = secrets.token_hex(8)
         self._running: set[bytes] = set()
-        self._scripts = {
-            script.stem: client.register_script(script.read_text(encoding="utf-8"))
-            for script in HERE.glob("*.lua")
-        }
+        self._texts = {file.stem: file.read_text(encoding="utf-8") for file in HERE.glob("*.lua")}
+        self._scripts = {name: client.register_script(text) for name, text in self._texts.items()}
 
     async def kick(self, message: BrokerMessage) -> None:
         """Take the job in.
@@ -81,9 +79,8 @@ class StreamBroker(AsyncBroker):
         again = "attempt" in labels
         once = "once" in labels and not again
         try:
-            taken = await self._run(
-                "enqueue",
-                [self.keys.jobs, self.keys.delayed, self.keys.once(message.task_id)],
+            taken, copies = await self._enqueue(
+                message.task_id,
                 message.message,
                 round(float(labels.get("delay", 0)) * 1000),
                 # A job that is tried again has its place already.
@@ -96,6 +93,11 @@ class StreamBroker(AsyncBroker):
                 f"The queue did not take {message.task_name}: {type(error).__name__}. "
                 "See REDIS_QUEUE_URL and `check --only DL-RD`."
             ) from error
+        if copies < settings.replicas:
+            raise QueueUnreachable(
+                f"The queue took {message.task_name}, but {copies} of {settings.replicas} replicas "
+                "have it; a failover might lose it. See REDIS_QUEUE_REPLICAS."
+            )
         if taken == -1:
             raise QueueFull(
                 f"The queue {settings.name} holds {settings.max_jobs:,} jobs; {message.task_name} "
@@ -120,14 +122,11 @@ class StreamBroker(AsyncBroker):
                         )
                     entry = await self._abandoned() or await self._next()
                     pause = 0.0
-                except ResponseError as error:
-                    if not str(error).startswith("NOGROUP"):
-                        raise
-                    await self._make_group()
-                    continue
                 except (RedisError, OSError) as error:
+                    if str(error).startswith("NOGROUP") and await self._make_group():
+                        continue
                     pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
-                    logger.warning("The queue does not answer: %s", type(error).__name__)
+                    logger.warning("The queue can't be read: %s", str(error) or type(error).__name__)
                     await asyncio.sleep(pause)
                     continue
                 if entry is not None and self._is_known(entry[1]):
@@ -177,6 +176,19 @@ class StreamBroker(AsyncBroker):
         )
         return found
 
+    async def _enqueue(self, task_id: str, *arguments: str | bytes | float) -> tuple[int, int]:
+        """What the script said, and how many replicas have what it wrote."""
+        keys = [self.keys.jobs, self.keys.delayed, self.keys.once(task_id)]
+        settings = self.settings
+        if not settings.replicas:
+            return await self._run("enqueue", keys, *arguments), 0
+        # WAIT counts what was written on its own connection.
+        async with self.client.pipeline(transaction=False) as pipe:
+            pipe.eval(self._texts["enqueue"], len(keys), *keys, *arguments)
+            pipe.wait(settings.replicas, round(settings.timeout * 500))
+            taken, copies = await pipe.execute()
+        return taken, copies
+
     async def _run(self, script: str, keys: list[str], *arguments: str | bytes | float) -> Any:
         return await self._scripts[script](keys=keys, args=arguments)
 
@@ -206,11 +218,13 @@ class StreamBroker(AsyncBroker):
         [(_, [(identifier, fields)])] = found
         return identifier, fields[b"job"]
 
-    async def _make_group(self) -> None:
+    async def _make_group(self) -> bool:
         # From 0: a job may have been sent before the first worker came.
-        with suppress(ResponseError):
+        with suppress(ResponseError):  # another worker has just made it
             await self.client.xgroup_create(self.keys.jobs, GROUP, id="0", mkstream=True)
-        await self.client.expire(self.keys.jobs, self.settings.retention)
+        with suppress(RedisError, OSError):
+            return bool(await self.client.expire(self.keys.jobs, self.settings.retention))
+        return False
 
     def _is_known(self, job: bytes) -> bool:
         # taskiq acknowledges what it can't read or does not know, and the job would be lost:

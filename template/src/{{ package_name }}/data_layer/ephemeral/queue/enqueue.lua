@@ -1,7 +1,9 @@
 -- Takes a job in: 1 taken, 0 taken before under the same idempotency key, -1 the queue is full.
 -- KEYS: stream, delayed, marker of the idempotency key
 -- ARGV: job, delay in ms, most jobs (0: no bound), seconds of the marker (0: no marker), retention in s
-if tonumber(ARGV[4]) > 0 and redis.call('EXISTS', KEYS[3]) == 1 then
+local remaining = redis.call('PTTL', KEYS[3])
+if tonumber(ARGV[4]) > 0 and remaining > 0 then
+  redis.call('PEXPIRE', KEYS[3], remaining)  -- a write, so that WAIT after it means the first one too
   return 0
 end
 local most = tonumber(ARGV[3])

@@ -17,6 +17,8 @@ class QueueSettings(Settings):
         max_deliveries: workers that may die over one job before it becomes a dead letter.
         concurrency: jobs that one worker runs at a time.
         shutdown_timeout: seconds that a worker which is told to stop gives its jobs to end.
+        replicas: that must have a job before sending it counts as done; 0 with a single server or
+            a cluster. With sentinels 1 means that a failover loses no job that was sent.
         result_ttl: seconds that a result can be asked for.
         once_ttl: seconds during which a second job with the same idempotency key is the first one.
         max_dead_letters: kept; the oldest go first.
@@ -32,6 +34,7 @@ class QueueSettings(Settings):
     max_deliveries: int = Field(default=3, ge=1, le=100)
     concurrency: int = Field(default=10, ge=1, le=1000)
     shutdown_timeout: float = Field(default=30.0, gt=0, le=86_400)
+    replicas: int = Field(default=0, ge=0, le=10)
     result_ttl: int = Field(default=86_400, ge=1)
     once_ttl: int = Field(default=604_800, ge=1)
     max_dead_letters: int = Field(default=10_000, ge=1)
