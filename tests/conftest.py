@@ -49,7 +49,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        # An update of pytest can take the groups away without a word, and then every worker
+        # installs every project.
+        scattered = [item for item in items if not item.nodeid.endswith(_suffix(item))]
+        if scattered:
+            raise pytest.UsageError(f"pytest-xdist has not grouped {scattered[0].nodeid}")
     shard = config.getoption("shard")
     if not shard:
         return
@@ -63,6 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _group(item: pytest.Item) -> str:
     marker = item.get_closest_marker("xdist_group")
     return str(marker.args[0]) if marker else item.nodeid
+
+
+def _suffix(item: pytest.Item) -> str:
+    """What pytest-xdist appends to the id of a test that belongs to a group."""
+    marker = item.get_closest_marker("xdist_group")
+    return f"@{marker.args[0]}" if marker else ""
 
 
 class Costs:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.combinations import MODULES, Combination
+from tests.combinations import EVERYTHING, MINIMAL, MODULES, Combination
 from tests.engines.conftest import install
 from tests.projects import COMMAND, clean_environment, files, git, run
+from tests.rendering.expected import expected_paths
 
 
 def call(project: Path, *command: str, check: bool = True, **variables: str) -> str:
@@ -37,8 +38,7 @@ def assert_all_passed(output: str) -> None:
     assert re.fullmatch(r"=* ?\d+ passed(, \d+ deselected)? in [\d.]+s.*", closing), output
 
 
-# What migrates the project itself: with TimescaleDB it needs a server that has it. One session is
-# enough for all of it but the changes at once, which every other combination proves.
+# What migrates the project itself, so that it needs a server with all that the models declare.
 MIGRATED = (
     "tests/market",
     "tests/data_layer/migrations/test_checks.py",
@@ -47,25 +47,47 @@ MIGRATED = (
 # How the fixtures start, migrate and share a server is proved where they start an embedded one.
 FIXTURES = "tests/data_layer/engines/test_fixtures.py"
 TIMESERIES = "tests/data_layer/timeseries"
+# Where nothing is beside the core: the two ends.
+WHOLE = (Combination(), MINIMAL)
+# One session is enough for all of it but the changes at once, which the others prove.
 AT_ONCE = "tests/market/test_routes.py::test_two_hundred_changes_at_once_lose_nothing"
 
 
 def test_its_own_tests_pass_on_a_real_engine(
     combination: Combination, project: Path, server: str, timescaledb_server: str
 ) -> None:
-    if "timescaledb" not in combination.modules:
-        assert_all_passed(call(project, "pytest", "-q", "--color=no", TEST_DATABASE_URL=server))
+    """All of the core's at both ends and beside every module; what an answer changes, always."""
+
+    def passes(*arguments: str, on: str = server, migrated: bool = True) -> None:
+        command = ("pytest", "-q", "--color=no", *arguments)
+        variables = {"TEST_DATABASE_URL": on, "TEST_MIGRATIONS": str(int(migrated))}
+        assert_all_passed(call(project, *command, check=True, **variables))
+
+    if combination in WHOLE:
+        passes()
         return
-    migrated = [path for path in MIGRATED if (project / path).exists()]
-    quiet = ["pytest", "-q", "--color=no"]
-    chosen = [*migrated, TIMESERIES, "--deselect", AT_ONCE]
-    on_timescaledb = call(project, *quiet, *chosen, TEST_DATABASE_URL=timescaledb_server)
-    assert_all_passed(on_timescaledb)
-    if not (combination.http_api and combination.example):
-        return  # the other files are those of the combination without the module
-    ignored = [f"--ignore={path}" for path in (*migrated, TIMESERIES, FIXTURES)]
-    without = call(project, *quiet, *ignored, TEST_DATABASE_URL=server, TEST_MIGRATIONS="0")
-    assert_all_passed(without)
+    on_timescaledb = "timescaledb" in combination.modules
+    migrated = [path for path in (*MIGRATED, TIMESERIES) if (project / path).exists()]
+    if on_timescaledb:
+        passes(*migrated, "--deselect", AT_ONCE, on=timescaledb_server)
+    else:
+        passes(*migrated)
+    others = [path for path in folders_of(combination) if path != TIMESERIES]
+    if combination == EVERYTHING:
+        others = ["tests", *(f"--ignore={path}" for path in (*migrated, FIXTURES))]
+    if others:
+        passes(*others, migrated=not on_timescaledb)
+
+
+def folders_of(combination: Combination) -> list[str]:
+    """Where the tests of what the answers add to the core stand."""
+    return sorted(
+        {
+            "/".join(path.split("/")[:3])
+            for path in expected_paths(combination) - expected_paths(MINIMAL)
+            if path.startswith("tests/data_layer/")
+        }
+    )
 
 
 def _server(combination: Combination, timescaledb_server: str) -> tuple[str, ...]:
