@@ -21,7 +21,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from ..settings import Settings, load
 from .cancellation import is_cancelled
@@ -268,7 +268,7 @@ class Live:
                 async with self._client.pubsub() as pubsub:
                     await self._follow(pubsub)
                     pause = 0.0
-            except (RedisError, RedisUnavailable, OSError) as error:
+            except (RedisError, RedisClusterException, RedisUnavailable, OSError) as error:
                 for channel in self._channels.values():
                     channel.ready.clear()
                 pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)

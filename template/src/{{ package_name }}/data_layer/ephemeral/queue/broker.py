@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
 from ..cancellation import is_cancelled
@@ -32,6 +32,9 @@ PROMOTE_AT_ONCE = 100
 LONGEST_PAUSE = 5.0
 GONE_AFTER = 3_600_000
 """Milliseconds after which a worker without jobs is struck from the list of the group."""
+
+# Whatever Redis may answer while it restarts, fails over or is rearranged.
+TROUBLE = (RedisError, RedisClusterException, OSError)
 
 HERE = Path(__file__).parent
 
@@ -88,7 +91,7 @@ class StreamBroker(AsyncBroker):
                 settings.once_ttl if once else 0,
                 settings.retention,
             )
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             raise QueueUnreachable(
                 f"The queue did not take {message.task_name}: {type(error).__name__}. "
                 "See REDIS_QUEUE_URL and `check --only DL-RD`."
@@ -122,11 +125,13 @@ class StreamBroker(AsyncBroker):
                         )
                     entry = await self._abandoned() or await self._next()
                     pause = 0.0
-                except (RedisError, OSError) as error:
+                except TROUBLE as error:
                     if str(error).startswith("NOGROUP") and await self._make_group():
                         continue
                     pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
-                    logger.warning("The queue can't be read: %s", str(error) or type(error).__name__)
+                    logger.warning(
+                        "The queue can't be read: %s", str(error) or type(error).__name__
+                    )
                     await asyncio.sleep(pause)
                     continue
                 if entry is not None and self._is_known(entry[1]):
@@ -142,12 +147,8 @@ class StreamBroker(AsyncBroker):
         await super().shutdown()
         if not self.is_worker_process:
             return
-        with suppress(RedisError, OSError):
-            mine = await self.client.xpending_range(
-                self.keys.jobs, GROUP, "-", "+", 1, self.consumer
-            )
-            if not mine:
-                await self.client.xgroup_delconsumer(self.keys.jobs, GROUP, self.consumer)
+        with suppress(*TROUBLE):
+            await self._run("leave", [self.keys.jobs], GROUP, self.consumer)
 
     async def bury(self, message: TaskiqMessage, reason: str) -> None:
         """Keep the job as a dead letter, with the reason."""
@@ -222,7 +223,7 @@ class StreamBroker(AsyncBroker):
         # From 0: a job may have been sent before the first worker came.
         with suppress(ResponseError):  # another worker has just made it
             await self.client.xgroup_create(self.keys.jobs, GROUP, id="0", mkstream=True)
-        with suppress(RedisError, OSError):
+        with suppress(*TROUBLE):
             return bool(await self.client.expire(self.keys.jobs, self.settings.retention))
         return False
 
@@ -246,7 +247,7 @@ class StreamBroker(AsyncBroker):
         while True:
             try:
                 await self._run("done", [self.keys.jobs], GROUP, identifier)
-            except (RedisError, OSError):
+            except TROUBLE:
                 if monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.2)
@@ -261,14 +262,12 @@ class StreamBroker(AsyncBroker):
     async def _say_alive(self) -> None:
         while not is_cancelled():
             await asyncio.sleep(self.settings.claim_after / 4)
-            with suppress(RedisError, OSError):
-                if self._running:
-                    await self._run(
-                        "heartbeat", [self.keys.jobs], GROUP, self.consumer, *self._running
-                    )
-                await self._strike_the_gone()
-
-    async def _strike_the_gone(self) -> None:
-        for consumer in await self.client.xinfo_consumers(self.keys.jobs, GROUP):
-            if consumer["pending"] == 0 and consumer["idle"] > GONE_AFTER:
-                await self.client.xgroup_delconsumer(self.keys.jobs, GROUP, consumer["name"])
+            with suppress(*TROUBLE):
+                await self._run(
+                    "heartbeat",
+                    [self.keys.jobs],
+                    GROUP,
+                    self.consumer,
+                    GONE_AFTER,
+                    *self._running,
+                )

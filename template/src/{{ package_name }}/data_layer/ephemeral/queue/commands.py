@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
-from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from taskiq import async_shared_broker
@@ -16,6 +15,7 @@ from taskiq import async_shared_broker
 from ...database import Database
 from ..cache import Cache
 from ..store import Store
+from .broker import TROUBLE
 from .errors import QueueError, QueueUnreachable
 from .queue import Queue
 from .worker import Scheduler, run_scheduler, run_worker
@@ -152,7 +152,7 @@ async def _queue() -> AsyncIterator[Queue]:
     async with Queue.open() as queue:
         try:
             yield queue
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             raise QueueUnreachable(
                 f"The queue does not answer ({type(error).__name__}); see REDIS_QUEUE_URL, and "
                 "whether its server runs."
