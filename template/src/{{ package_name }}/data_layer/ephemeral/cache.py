@@ -72,7 +72,7 @@ class Cache:
         self._flights: dict[Name, _Flight] = {}
         self._refreshes: set[asyncio.Task[Any]] = set()
         self._changes: Counter[str] = Counter()
-        self._hearing = False
+        self._hearing = asyncio.Event()
         self._invalidations = Invalidations(store, self)
 
     @classmethod
@@ -96,7 +96,11 @@ class Cache:
     @property
     def is_hearing(self) -> bool:
         """Whether invalidations of other processes are heard."""
-        return self._hearing
+        return self._hearing.is_set()
+
+    async def hearing(self) -> None:
+        """Wait until invalidations of other processes are heard, for ever while Redis is down."""
+        await self._hearing.wait()
 
     @property
     def entries(self) -> int:
@@ -192,11 +196,11 @@ class Cache:
     def connected(self) -> None:
         """Begin anew: what was missed is not known."""
         self._begin_anew()
-        self._hearing = True
+        self._hearing.set()
 
     def disconnected(self) -> None:
         """Begin anew, and keep values for a moment only."""
-        self._hearing = False
+        self._hearing.clear()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -233,7 +237,7 @@ class Cache:
         """How long a value may stay within this process."""
         if policy.local is None or (value is None and policy.absent is None):
             return 0
-        bound = self.store.settings.local_ttl if self._hearing else ALONE
+        bound = self.store.settings.local_ttl if self.is_hearing else ALONE
         return min(policy.local.seconds, bound, lasting)
 
     async def _fetch(
