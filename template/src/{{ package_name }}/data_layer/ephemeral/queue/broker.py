@@ -68,8 +68,15 @@ class StreamBroker(AsyncBroker):
         self.keys = keys
         self.consumer = secrets.token_hex(8)
         self._running: set[bytes] = set()
+        self._heartbeat: asyncio.Task[None] | None = None
         self._texts = {file.stem: file.read_text(encoding="utf-8") for file in HERE.glob("*.lua")}
         self._scripts = {name: client.register_script(text) for name, text in self._texts.items()}
+
+    async def startup(self) -> None:
+        """As taskiq has it; a worker begins to say that it lives."""
+        await super().startup()
+        if self.is_worker_process:
+            self._heartbeat = asyncio.create_task(self._say_alive())
 
     async def kick(self, message: BrokerMessage) -> None:
         """Take the job in.
@@ -109,44 +116,39 @@ class StreamBroker(AsyncBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """The jobs for this worker, one at a time; Redis may come and go meanwhile."""
-        heartbeat = asyncio.create_task(self._say_alive())
         pause = 0.0
         due = 0.0
-        try:
-            while not is_cancelled():
-                try:
-                    if monotonic() >= due:
-                        due = monotonic() + PROMOTE_EVERY
-                        await self._run(
-                            "promote",
-                            [self.keys.jobs, self.keys.delayed],
-                            PROMOTE_AT_ONCE,
-                            self.settings.retention,
-                        )
-                    entry = await self._abandoned() or await self._next()
-                    pause = 0.0
-                except TROUBLE as error:
-                    if str(error).startswith("NOGROUP") and await self._make_group():
-                        continue
-                    pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
-                    logger.warning(
-                        "The queue can't be read: %s", str(error) or type(error).__name__
+        while not is_cancelled():
+            try:
+                if monotonic() >= due:
+                    due = monotonic() + PROMOTE_EVERY
+                    await self._run(
+                        "promote",
+                        [self.keys.jobs, self.keys.delayed],
+                        PROMOTE_AT_ONCE,
+                        self.settings.retention,
                     )
-                    await asyncio.sleep(pause)
+                entry = await self._abandoned() or await self._next()
+                pause = 0.0
+            except TROUBLE as error:
+                if str(error).startswith("NOGROUP") and await self._make_group():
                     continue
-                if entry is not None and self._is_known(entry[1]):
-                    self._running.add(entry[0])
-                    yield AckableMessage(data=entry[1], ack=Acknowledgement(self, entry[0]))
-        finally:
-            heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await heartbeat
+                pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
+                logger.warning("The queue can't be read: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(pause)
+                continue
+            if entry is not None and self._is_known(entry[1]):
+                self._running.add(entry[0])
+                yield AckableMessage(data=entry[1], ack=Acknowledgement(self, entry[0]))
 
     async def shutdown(self) -> None:
         """Leave the group, unless jobs of this worker are for another one to take over."""
         await super().shutdown()
-        if not self.is_worker_process:
+        if self._heartbeat is None:
             return
+        # Not sooner: jobs that run while the worker stops must stay with it.
+        self._heartbeat.cancel()
+        await asyncio.wait([self._heartbeat])
         with suppress(*TROUBLE):
             await self._run("leave", [self.keys.jobs], GROUP, self.consumer)
 

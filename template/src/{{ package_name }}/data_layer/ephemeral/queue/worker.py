@@ -4,12 +4,14 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Self
 
 from taskiq import (
     AckableMessage,
     ScheduledTask,
     ScheduleSource,
+    SendTaskError,
     TaskiqScheduler,
     async_shared_broker,
 )
@@ -23,6 +25,9 @@ from .queue import Queue
 from .tasks import job_id
 
 logger = logging.getLogger(__name__)
+
+# Long enough for a restart or a failover; the tick keeps its minute, so it is still sent once.
+PATIENCE = 600.0
 
 
 class _Receiver(Receiver):
@@ -79,10 +84,23 @@ class Scheduler(TaskiqScheduler):
         return {one.task_name: one.cron for one in found if one.cron}
 
     async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
+        """Send the tick; while the queue is down or full, try for `PATIENCE` seconds."""
         tick = f"{task.schedule_id} {datetime.now(UTC):%Y-%m-%dT%H:%M}"
-        job: AsyncKicker[..., Any] = AsyncKicker(task.task_name, self.broker, dict(task.labels))
-        await job.with_task_id(job_id(task.task_name, tick)).with_labels(once=1).kiq()
-        logger.info("Sent %s.", task.task_name)
+        given_up = monotonic() + PATIENCE
+        while True:
+            job: AsyncKicker[..., Any] = AsyncKicker(task.task_name, self.broker, {**task.labels})
+            try:
+                await job.with_task_id(job_id(task.task_name, tick)).with_labels(once=1).kiq()
+            except SendTaskError as error:
+                if monotonic() > given_up:
+                    logger.error(
+                        "%s is not sent for this tick: %s", task.task_name, error.__cause__
+                    )
+                    return
+                await asyncio.sleep(1)
+            else:
+                logger.info("Sent %s.", task.task_name)
+                return
 
 
 async def run_scheduler(queue: Queue) -> None:
