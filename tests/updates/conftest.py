@@ -13,7 +13,7 @@ from tests.projects import commit_all, files, git
 # Rendered by the first copy only. What the documents call "yours".
 YOURS = (
     *("src/my_project/market/", "migrations/", "tests/conftest.py", "tests/market/", "data/"),
-    "LICENSE",
+    *("LICENSE", "dvc.yaml", "scripts/"),
 )
 
 

@@ -7,7 +7,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import CreateTableOp, DropTableOp, MigrateOperation, UpgradeOps
 from alembic.util import DispatchPriority, PriorityDispatchResult
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, Table
 
 from ..database.migrations.plugins import autogenerate_plugin
 from . import catalog
@@ -34,7 +34,7 @@ def hide_internal_schemas(
 
 
 def compare(
-    context: AutogenContext, upgrade: UpgradeOps, _schemas: set[str | None]
+    context: AutogenContext, upgrade: UpgradeOps, schemas: set[str | None]
 ) -> PriorityDispatchResult:
     """Add the operations that bring hypertables and aggregates from what is to what is declared."""
     connection = context.connection
@@ -42,12 +42,23 @@ def compare(
     if connection is None or not isinstance(metadata, MetaData):
         return PriorityDispatchResult.CONTINUE
     declared = declared_catalog(metadata)
-    found = catalog.read(connection)
+    dropped = _tables(upgrade, DropTableOp, connection)
+    kept = {(table.schema, table.name) for table in metadata.tables.values()}
+    everything = catalog.read(connection)
+    found = Catalog(
+        # What is neither kept nor dropped belongs to somebody else.
+        {key: state for key, state in everything.hypertables.items() if key in kept | dropped},
+        {
+            key: state
+            for key, state in everything.aggregates.items()
+            if _looked_at(context, schemas, key)
+        },
+    )
     steps = Steps(
         declared,
         found,
         created=_tables(upgrade, CreateTableOp, connection),
-        dropped=_tables(upgrade, DropTableOp, connection),
+        dropped=dropped,
         changed=redefined(declared, found, connection),
     )
     if declared.hypertables and not catalog.has_extension(connection):
@@ -55,6 +66,18 @@ def compare(
     steps.compare()
     upgrade.ops[:] = [*steps.before, *upgrade.ops, *steps.after]
     return PriorityDispatchResult.CONTINUE
+
+
+def _looked_at(context: AutogenContext, schemas: set[str | None], key: Key) -> bool:
+    """Whether a view is among what Alembic is told to compare, as it asks of tables."""
+    schema, name = key
+    return (
+        schema in schemas
+        and context.run_name_filters(name, "table", {"schema_name": schema})
+        and context.run_object_filters(
+            Table(name, MetaData(), schema=schema), name, "table", True, None
+        )
+    )
 
 
 def declared_catalog(metadata: MetaData) -> Catalog:

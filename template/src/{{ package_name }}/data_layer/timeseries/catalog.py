@@ -54,12 +54,12 @@ def read(connection: Connection) -> Catalog:
         of_relation = policies.setdefault(key(row.schema, row.name), {})
         if row.kind == "refresh":
             of_relation["refresh"] = RefreshPolicy(
-                row.start_offset and Interval.of(row.start_offset),
-                row.end_offset and Interval.of(row.end_offset),
-                Interval.of(row.every),
+                row.start_offset and Interval.read(row.start_offset),
+                row.end_offset and Interval.read(row.end_offset),
+                Interval.read(row.every),
             )
         else:
-            of_relation[row.kind] = row.age and Interval.of(row.age)
+            of_relation[row.kind] = row.age and Interval.read(row.age)
     catalog = Catalog()
     for row in connection.execute(_HYPERTABLES):
         found = policies.get(key(row.schema, row.name), {})
@@ -196,6 +196,13 @@ _POLICIES = text(
             config ? 'mat_hypertable_id'
             OR config ? 'drop_after'
             OR config ? 'compress_after'
+        )
+        -- Of hypertables partitioned by a number, which are none of ours.
+        AND 'number' NOT IN (
+            coalesce(jsonb_typeof(config -> 'start_offset'), ''),
+            coalesce(jsonb_typeof(config -> 'end_offset'), ''),
+            coalesce(jsonb_typeof(config -> 'drop_after'), ''),
+            coalesce(jsonb_typeof(config -> 'compress_after'), '')
         )
     ORDER BY job_id DESC
     """

@@ -16,6 +16,7 @@ from . import catalog, extension
 from .autogenerate import declared_catalog, redefined
 from .catalog import Catalog
 from .declarations import aggregates, erasing
+from .operations import literal
 from .state import AggregateState, HypertableState
 
 State = HypertableState | AggregateState
@@ -137,7 +138,9 @@ class Survey:
         facts = await self.facts()
         if facts.failures:
             return failed(
-                " ".join(facts.failures), "See timescaledb_information.job_errors for the reason."
+                " ".join(facts.failures),
+                "See timescaledb_information.job_errors; let a paused job go on with "
+                "SELECT alter_job(number, scheduled => true).",
             )
         return passed("The last run of every job succeeded, or is still to come.")
 
@@ -211,7 +214,7 @@ def _ask(connection: Connection) -> Facts:
         redefined(declared, found, connection),
         list(_stale(connection, found)),
         [
-            f"Job {row.job_id} ({row.proc_name}) of {row.hypertable_name} failed last."
+            f"Job {row.job_id} ({row.proc_name}) of {row.relation} {row.trouble}."
             for row in connection.execute(_FAILURES)
         ],
         list(connection.execute(_SIZES)),
@@ -230,7 +233,13 @@ def _stale(connection: Connection, found: Catalog) -> Iterable[str]:
         state = found.aggregates.get((declared.schema, declared.name))
         if state is None or state.refresh is None:
             continue
-        bucket = quote(declared.bucket_column)
+        # By the clock of its place: a day there has 23 to 25 hours.
+        end = f"max({quote(declared.bucket_column)})"
+        if declared.timezone is not None:
+            zone = literal(declared.counted_in or "UTC")
+            end = f"({end} AT TIME ZONE {zone} + INTERVAL '{declared.bucket}') AT TIME ZONE {zone}"
+        else:
+            end = f"{end} + INTERVAL '{declared.bucket}'"
         hypertable = found.hypertables.get(state.source)
         if hypertable is not None:
             source = ".".join(quote(part) for part in (hypertable.schema, hypertable.name) if part)
@@ -246,7 +255,7 @@ def _stale(connection: Connection, found: Catalog) -> Iterable[str]:
                 f"SELECT max({time}) AS newest FROM {source} WHERE {time} < now()"  # noqa: S608
                 " - CAST(:end_offset AS interval) - 2 * CAST(:every AS interval)"
                 f" - INTERVAL '{declared.bucket}'"
-                f" AND {time} >= coalesce((SELECT max({bucket}) + INTERVAL '{declared.bucket}'"
+                f" AND {time} >= coalesce((SELECT {end}"
                 f" FROM {stored[state.schema or default, state.name]}), '-infinity')"
             ),
             {
@@ -264,9 +273,25 @@ _STORED = text(
     " FROM timescaledb_information.continuous_aggregates"
 )
 _FAILURES = text(
-    "SELECT j.job_id, j.proc_name, j.hypertable_name FROM timescaledb_information.job_stats AS s"
-    " JOIN timescaledb_information.jobs AS j USING (job_id) WHERE s.last_run_status = 'Failed'"
-    " AND j.hypertable_name IS NOT NULL ORDER BY j.job_id"
+    """
+    SELECT
+        j.job_id,
+        j.proc_name,
+        j.hypertable_name AS relation,
+        CASE
+            WHEN NOT j.scheduled THEN 'is paused'
+            ELSE concat('failed last', ': ' || (
+                SELECT e.err_message FROM timescaledb_information.job_errors AS e
+                WHERE e.job_id = j.job_id ORDER BY e.finish_time DESC LIMIT 1
+            ))
+        END AS trouble
+    FROM timescaledb_information.jobs AS j
+    LEFT JOIN timescaledb_information.job_stats AS s USING (job_id)
+    WHERE
+        j.hypertable_name IS NOT NULL
+        AND (s.last_run_status = 'Failed' OR NOT j.scheduled)
+    ORDER BY j.job_id
+    """
 )
 _SIZES = text(
     "SELECT h.hypertable_name AS name, h.num_chunks AS chunks,"

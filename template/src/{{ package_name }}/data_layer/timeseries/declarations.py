@@ -172,7 +172,8 @@ class TimeBucket(Function[Any]):
         # Written out, not bound: PostgreSQL takes SELECT and GROUP BY for the same expression
         # only when they hold no parameters.
         arguments = [literal_column(f"INTERVAL '{width}'"), column]
-        if self.counted_in is not None:
+        # With any zone, even UTC, TimescaleDB takes the buckets for uneven ones.
+        if self.counted_in not in (None, "UTC"):
             arguments.append(literal_column(f"'{self.counted_in}'"))
         super().__init__("time_bucket", *arguments, type_=column.type)
 
@@ -294,6 +295,8 @@ class ContinuousAggregate:
         self.bucket = bucket.width
         self.timezone = bucket.timezone
         self.counted_in = bucket.counted_in
+        #: Whether its buckets differ in length: months, or days of a place whose clock changes.
+        self.uneven = bucket.width.fixed is None or bucket.counted_in not in (None, "UTC")
         self.schema = self.root.table.schema
         self._check_levels()
 

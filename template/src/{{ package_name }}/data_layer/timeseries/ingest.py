@@ -10,8 +10,9 @@ from sqlalchemy import Table, text
 from sqlalchemy.orm import DeclarativeBase
 
 from ..database import Database, Upserted, sqlstate, upsert
+from ..database.bulk.tables import written_columns
 from . import catalog
-from .declarations import ContinuousAggregate, aggregates_of, hypertable_of
+from .declarations import ContinuousAggregate, Hypertable, aggregates_of, hypertable_of
 from .errors import TimeSeriesError
 from .interval import Interval
 
@@ -56,22 +57,27 @@ async def backfill(
         table: a hypertable or its model.
         rows: tuples or mappings, as `upsert` takes them.
         key: the columns of the primary key or of a unique constraint.
-        columns: the columns of tuples; all of the table's without it.
+        columns: the columns of tuples; as in `upsert` without it.
 
     Raises:
-        TimeSeriesError: a row is older than what the hypertable, or the source of one of its
-            aggregates, keeps for certain: a refresh of its bucket would erase what was there.
-            Nothing is written then.
+        TimeSeriesError: the columns lack the time; or a row is older than what the hypertable, or
+            the source of one of its aggregates, keeps for certain: a refresh of its bucket would
+            erase what was there. Nothing is written then.
     """
     hypertable = hypertable_of(table)
-    names = list(columns) if columns else [column.name for column in hypertable.table.columns]
+    names = list(columns or written_columns(hypertable.table))
+    if hypertable.time_column not in names:
+        raise TimeSeriesError(
+            f"The rows for {hypertable.table.name} lack {hypertable.time_column}, by which it is "
+            "partitioned; name it among the columns."
+        )
     touched: set[datetime] = set()
     levels = aggregates_of(hypertable.table)
     async with database.transaction() as session:
         done = await upsert(
             session,
             hypertable.table,
-            _watched(rows, names.index(hypertable.time_column), hypertable.time_column, touched),
+            _watched(rows, names.index(hypertable.time_column), hypertable, levels, touched),
             key=key,
             columns=columns,
         )
@@ -146,14 +152,23 @@ def _refuse_dropped(
 
 
 async def _watched(
-    rows: Iterable[Row] | AsyncIterable[Row], position: int, name: str, touched: set[datetime]
+    rows: Iterable[Row] | AsyncIterable[Row],
+    position: int,
+    hypertable: Hypertable,
+    levels: Sequence[ContinuousAggregate],
+    touched: set[datetime],
 ) -> AsyncIterator[Row]:
-    """The rows as they come; `touched` collects their times, to the minute."""
+    """The rows as they come; `touched` collects their times, rounded down within their buckets."""
+    name = hypertable.time_column
+    whole_minutes = all(level.bucket.seconds % 60 == 0 for level in levels)
     async for row in _each(rows):
-        value = row[name] if isinstance(row, Mapping) else row[position]
+        # A row that lacks it is refused by the upsert.
+        if isinstance(row, Mapping):
+            value = row.get(name)
+        else:
+            value = row[position] if position < len(row) else None
         if isinstance(value, datetime):
-            # Every bucket begins at a full minute.
-            touched.add(value.replace(second=0, microsecond=0))
+            touched.add(value.replace(second=0 if whole_minutes else value.second, microsecond=0))
         elif isinstance(value, date):
             touched.add(datetime.combine(value, time(), UTC))
         yield row
@@ -202,10 +217,18 @@ async def _refresh(
     since: datetime | None,
     until: datetime | None,
 ) -> None:
-    kind = "date" if aggregate.timezone is None else "timestamptz"
+    since_, until_ = (
+        f"CAST(:{name} AS timestamptz)"
+        # A bare cast to a date would take the day of the session's time zone.
+        if aggregate.timezone is not None
+        else f"CAST(CAST(:{name} AS timestamptz) AT TIME ZONE 'UTC' AS date)"
+        for name in ("since", "until")
+    )
+    # Left to find out by itself what has changed, TimescaleDB (2.29.2 still, its issue 10296)
+    # skips an uneven bucket when the change ended on the very begin of it.
     statement = text(
-        "CALL refresh_continuous_aggregate(CAST(:name AS regclass),"
-        f" CAST(:since AS {kind}), CAST(:until AS {kind}))"
+        f"CALL refresh_continuous_aggregate(CAST(:name AS regclass), {since_}, {until_},"
+        f" force => {aggregate.uneven})"
     )
     quote = database.engine.dialect.identifier_preparer.quote
     name = ".".join(quote(part) for part in (aggregate.schema, aggregate.name) if part)

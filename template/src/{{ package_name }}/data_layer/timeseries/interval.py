@@ -10,8 +10,8 @@ _MONTHS = {"mon": 1, "month": 1, "year": 12}
 _DAYS = {"day": 1, "week": 7}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
-_PART = re.compile(r"\s*(\d+)\s+([a-z]+?)s?(?=\s|$)")
-_CLOCK = re.compile(r"\s*(\d+):(\d\d):(\d\d)(?=\s|$)")
+_PART = re.compile(r"\s*(-?\d+)\s+([a-z]+?)s?(?=\s|$)")
+_CLOCK = re.compile(r"\s*(-?)(\d+):(\d\d):(\d\d)(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +40,36 @@ class Interval:
             if value.microseconds or value <= timedelta(0):
                 raise _unreadable(value)
             return interval
+        interval = cls.read(value)
+        parts = (interval.months, interval.days, interval.seconds)
+        if min(parts) < 0 or not any(parts):
+            raise _unreadable(value)
+        return interval
+
+    @classmethod
+    def read(cls, text: str) -> "Interval":
+        """Read a span that may be empty or point backwards, as that of somebody else's policy may.
+
+        Raises:
+            TimeSeriesError: it is none.
+        """
         months = days = seconds = 0
-        rest = value.lower().strip()
+        rest = text.lower().strip()
         while rest:
             if match := _CLOCK.match(rest):
-                hours, minutes, whole = map(int, match.groups())
-                seconds += hours * 3600 + minutes * 60 + whole
+                hours, minutes, whole = map(int, match.groups()[1:])
+                clock = hours * 3600 + minutes * 60 + whole
+                seconds += -clock if match[1] else clock
             elif match := _PART.match(rest):
                 number, unit = int(match[1]), match[2]
                 months += number * _MONTHS.get(unit, 0)
                 days += number * _DAYS.get(unit, 0)
                 seconds += number * _SECONDS.get(unit, 0)
                 if unit not in _MONTHS | _DAYS | _SECONDS:
-                    raise _unreadable(value)
+                    raise _unreadable(text)
             else:
-                raise _unreadable(value)
+                raise _unreadable(text)
             rest = rest[match.end() :].strip()
-        if not (months or days or seconds):
-            raise _unreadable(value)
         return cls(months, days, seconds)
 
     @property
@@ -78,10 +90,6 @@ class Interval:
         """The same without months; None when it has some."""
         return None if self.months else timedelta(days=self.days, seconds=self.seconds)
 
-    def times(self, factor: int) -> "Interval":
-        """This interval `factor` times."""
-        return Interval(self.months * factor, self.days * factor, self.seconds * factor)
-
     def __str__(self) -> str:
         parts = []
         years = self.months // 12 if self.months % 12 == 0 else 0
@@ -94,7 +102,7 @@ class Interval:
                 number = self.seconds // length
                 parts.append(f"{number} {unit}{'s' if number > 1 else ''}")
                 break
-        return " ".join(parts)
+        return " ".join(parts) or "0 seconds"
 
 
 def _unreadable(value: object) -> TimeSeriesError:

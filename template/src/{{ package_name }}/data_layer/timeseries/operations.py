@@ -13,7 +13,7 @@ from typing import Any, ClassVar, ParamSpec
 import stamina
 from alembic import op
 from alembic.operations import MigrateOperation, Operations
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from ..database import sqlstate
@@ -22,6 +22,7 @@ from .declarations import erasing
 from .errors import TimeSeriesError
 from .extension import require_available, require_community
 from .interval import Interval
+from .state import direction
 
 P = ParamSpec("P")
 
@@ -88,13 +89,10 @@ class Migration:
         connection = self.connection
         return catalog.Catalog() if connection is None else catalog.read(connection)
 
-    def needs_a_database(self, what: str) -> Connection:
+    def guard(self) -> None:
+        """In a script, which knows no policies: let the server refuse those that erase history."""
         if self.connection is None:
-            raise TimeSeriesError(
-                f"{what} looks at the database, so it can't be written into a script; run this "
-                "migration without --sql."
-            )
-        return self.connection
+            self.execute(_GUARD)
 
 
 def literal(value: str) -> str:
@@ -104,7 +102,7 @@ def literal(value: str) -> str:
 
 def span(value: str | None) -> str:
     """An interval as SQL writes it."""
-    return "NULL" if value is None else f"INTERVAL '{Interval.of(value)}'"
+    return "NULL" if value is None else f"INTERVAL '{Interval.read(value)}'"
 
 
 @Operations.implementation_for(TimescaleOperation)
@@ -205,60 +203,89 @@ class ConvertToPlainTable(TimescaleOperation):
     schema: str | None = field(default=None, kw_only=True)
 
     def run(self, migration: Migration) -> None:
-        connection = migration.needs_a_database("convert_to_plain_table")
         name = migration.name(self.table, self.schema)
         plain = migration.name(f"plain_{self.table}"[:63], self.schema)
-        found = {"table": name}
-        definitions = [
-            *connection.scalars(_INDEXES, found).all(),
-            *connection.scalars(_CONSTRAINTS, found).all(),
-            *connection.scalars(_RIGHTS, found).all(),
-        ]
-        columns = connection.execute(_COLUMNS, found).all()
-        listed = ", ".join(migration.column(row.name) for row in columns if not row.generated)
-        migration.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
-        migration.execute(f"CREATE TABLE {plain} (LIKE {name} INCLUDING ALL EXCLUDING INDEXES)")
+        # On the server, so that it can be written into a script as well.
         migration.execute(
-            f"INSERT INTO {plain} ({listed}) "  # noqa: S608 (quoted identifiers)
-            f"OVERRIDING SYSTEM VALUE SELECT {listed} FROM {name}"
+            _CONVERT.replace("<name>", name)
+            .replace("<plain>", plain)
+            .replace("<'name'>", literal(name))
+            .replace("<'plain'>", literal(plain))
+            .replace("<new>", migration.column(self.table))
         )
-        for row in columns:
-            if row.identity:
-                column = literal(row.name)
-                migration.execute(
-                    f"SELECT setval(pg_get_serial_sequence({literal(plain)}, {column}), "
-                    f"nextval(pg_get_serial_sequence({literal(name)}, {column})), false)"
-                )
-        migration.execute(f"DROP TABLE {name}")
-        migration.execute(f"ALTER TABLE {plain} RENAME TO {migration.column(self.table)}")
-        for definition in definitions:
-            migration.execute(definition)
 
 
-_COLUMNS = text(
-    "SELECT attname AS name, attgenerated <> '' AS generated, attidentity <> '' AS identity"
-    " FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attnum > 0"
-    " AND NOT attisdropped ORDER BY attnum"
-)
-# Those that a constraint brings along come with the constraint.
-_INDEXES = text(
-    "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = CAST(:table AS regclass)"
-    " AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid"
-    " AND conrelid = indrelid) ORDER BY indexrelid"
-)
-_CONSTRAINTS = text(
-    "SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname,"
-    " pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = CAST(:table AS regclass)"
-    " AND contype IN ('p', 'u', 'f', 'x') ORDER BY contype <> 'p', conname"
-)
-_RIGHTS = text(
-    "SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, pg_get_userbyid(c.relowner))"
-    " FROM pg_class AS c WHERE c.oid = CAST(:table AS regclass)"
-    " UNION ALL SELECT format('GRANT %s ON %s TO %s', privilege_type, c.oid::regclass,"
-    " CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)"
-    " FROM pg_class AS c, aclexplode(c.relacl) WHERE c.oid = CAST(:table AS regclass)"
-    " AND grantee <> c.relowner"
-)
+# Indexes that a constraint brings along come with the constraint, and TimescaleDB's own triggers
+# go with the hypertable.
+_CONVERT = r"""
+DO $convert$
+DECLARE
+    hypertable regclass := <'name'>;
+    definitions text[];
+    definition text;
+    names text;
+    item record;
+BEGIN
+    LOCK TABLE <name> IN ACCESS EXCLUSIVE MODE;
+    definitions := ARRAY(
+        SELECT pg_get_indexdef(indexrelid) FROM pg_index
+        WHERE indrelid = hypertable AND NOT EXISTS (
+            SELECT FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid
+        )
+    ) || ARRAY(
+        SELECT format(
+            'ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname,
+            pg_get_constraintdef(oid)
+        )
+        FROM pg_constraint WHERE conrelid = hypertable AND contype IN ('p', 'u', 'f', 'x')
+        ORDER BY contype <> 'p', conname
+    ) || ARRAY(
+        SELECT pg_get_triggerdef(oid) FROM pg_trigger
+        WHERE tgrelid = hypertable AND NOT tgisinternal AND tgname NOT LIKE 'ts\_%'
+    ) || ARRAY(
+        SELECT format(
+            'ALTER TABLE %s OWNER TO %I', hypertable, pg_get_userbyid(relowner)
+        )
+        FROM pg_class WHERE oid = hypertable
+        UNION ALL
+        SELECT format(
+            'GRANT %s ON %s TO %s', privilege_type, hypertable,
+            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
+        )
+        FROM pg_class, aclexplode(relacl) WHERE oid = hypertable AND grantee <> relowner
+        UNION ALL
+        SELECT format('COMMENT ON TABLE %s IS %L', hypertable, description)
+        FROM pg_description
+        WHERE objoid = hypertable AND classoid = 'pg_class'::regclass AND objsubid = 0
+    );
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO names FROM pg_attribute
+    WHERE attrelid = hypertable AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    CREATE TABLE <plain> (LIKE <name> INCLUDING ALL EXCLUDING INDEXES);
+    EXECUTE format(
+        'INSERT INTO <plain> (%1$s) OVERRIDING SYSTEM VALUE SELECT %1$s FROM <name>', names
+    );
+    FOR item IN
+        SELECT
+            attname AS name,
+            attidentity <> '' AS is_identity,
+            pg_get_serial_sequence(<'name'>, attname) AS sequence
+        FROM pg_attribute WHERE attrelid = hypertable AND attnum > 0 AND NOT attisdropped
+    LOOP
+        IF item.is_identity THEN
+            PERFORM setval(
+                pg_get_serial_sequence(<'plain'>, item.name), nextval(item.sequence), false
+            );
+        ELSIF item.sequence IS NOT NULL THEN
+            EXECUTE format('ALTER SEQUENCE %s OWNED BY <plain>.%I', item.sequence, item.name);
+        END IF;
+    END LOOP;
+    DROP TABLE <name>;
+    ALTER TABLE <plain> RENAME TO <new>;
+    FOREACH definition IN ARRAY definitions LOOP
+        EXECUTE definition;
+    END LOOP;
+END $convert$
+"""
 
 
 @dataclass(eq=False)
@@ -310,8 +337,8 @@ def _kind(aggregate: bool) -> str:
 
 
 def _ordered(migration: Migration, item: str) -> str:
-    name, _, rest = item.partition(" ")
-    return f"{migration.column(name)} {rest}".strip()
+    name, way = direction(item)
+    return f"{migration.column(name)}{way}"
 
 
 @dataclass(eq=False)
@@ -395,6 +422,7 @@ class SetRetentionPolicy(TimescaleOperation):
         migration.execute(
             f"SELECT add_retention_policy({relation}, drop_after => {span(self.drop_after)})"
         )
+        migration.guard()
 
 
 @dataclass(eq=False)
@@ -487,7 +515,7 @@ class SetRefreshPolicy(TimescaleOperation):
         found = migration.catalog()
         state = found.aggregates.get(migration.key(self.name, self.schema))
         if state is not None and (retention := found.retention(state.source)):
-            start_offset = None if self.start_offset is None else Interval.of(self.start_offset)
+            start_offset = None if self.start_offset is None else Interval.read(self.start_offset)
             _refuse_erasing(self.name, start_offset, state.source[1], retention)
         name = migration.regclass(self.name, self.schema)
         migration.execute(f"SELECT remove_continuous_aggregate_policy({name}, if_exists => true)")
@@ -496,6 +524,52 @@ class SetRefreshPolicy(TimescaleOperation):
             f"start_offset => {span(self.start_offset)}, end_offset => {span(self.end_offset)}, "
             f"schedule_interval => {span(self.every)})"
         )
+        migration.guard()
+
+
+# Months have many lengths, so the two are compared at every time of four years.
+_GUARD = """
+DO $guard$
+DECLARE
+    unsafe record;
+BEGIN
+    FOR unsafe IN
+        SELECT
+            refresh.hypertable_name AS aggregate,
+            coalesce(refresh.config ->> 'start_offset', 'the beginning') AS reach,
+            retention.hypertable_name AS source,
+            retention.config ->> 'drop_after' AS kept
+        FROM timescaledb_information.jobs AS refresh
+        JOIN timescaledb_information.continuous_aggregates AS upper
+            ON upper.view_schema = refresh.hypertable_schema
+            AND upper.view_name = refresh.hypertable_name
+        LEFT JOIN timescaledb_information.continuous_aggregates AS lower
+            ON lower.materialization_hypertable_schema = upper.hypertable_schema
+            AND lower.materialization_hypertable_name = upper.hypertable_name
+        JOIN timescaledb_information.jobs AS retention
+            ON retention.hypertable_schema = coalesce(lower.view_schema, upper.hypertable_schema)
+            AND retention.hypertable_name = coalesce(lower.view_name, upper.hypertable_name)
+            AND retention.config ? 'drop_after'
+        WHERE
+            refresh.config ? 'mat_hypertable_id'
+            AND (
+                refresh.config ->> 'start_offset' IS NULL
+                OR EXISTS (
+                    SELECT FROM generate_series(
+                        timestamp '2001-01-01', timestamp '2004-12-01', interval '1 month'
+                    ) AS at
+                    WHERE at - (refresh.config ->> 'start_offset')::interval
+                        <= at - (retention.config ->> 'drop_after')::interval
+                )
+            )
+    LOOP
+        RAISE EXCEPTION
+            'The aggregate % would be refreshed from %, but % drops what is older than %: the '
+            'refresh would erase its history.',
+            unsafe.aggregate, unsafe.reach, unsafe.source, unsafe.kept;
+    END LOOP;
+END $guard$
+"""
 
 
 def _refuse_erasing(

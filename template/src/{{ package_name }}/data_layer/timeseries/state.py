@@ -80,6 +80,15 @@ def ordering(items: Sequence[str], time_column: str) -> tuple[str, ...]:
     return tuple(spelled)
 
 
+_WAY = re.compile(r"(?: DESC)?(?: NULLS (?:FIRST|LAST))?$")
+
+
+def direction(item: str) -> tuple[str, str]:
+    """The column of an item that `ordering` has spelled, and what stands behind it."""
+    begin = _WAY.search(item).start()  # type: ignore[union-attr]
+    return item[:begin], item[begin:]
+
+
 def unquoted(name: str) -> str:
     """An identifier without SQL's quotes."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -1,0 +1,34 @@
+"""Large data as files: the data tree, names, formats, downloads, a remote with a local cache."""
+
+from .downloads import Download, WrongHash, fetch
+from .errors import FilesError
+from .formats import batches, read_json, row_count, write, write_json
+from .manifest import Entry, Manifest
+from .names import Gap, Overlap, Series, SeriesName, gaps, overlaps
+from .remote import Remote
+from .settings import FilesSettings
+from .tree import DataTree, Folder
+
+__all__ = [
+    "DataTree",
+    "Download",
+    "Entry",
+    "FilesError",
+    "FilesSettings",
+    "Folder",
+    "Gap",
+    "Manifest",
+    "Overlap",
+    "Remote",
+    "Series",
+    "SeriesName",
+    "WrongHash",
+    "batches",
+    "fetch",
+    "gaps",
+    "overlaps",
+    "read_json",
+    "row_count",
+    "write",
+    "write_json",
+]

@@ -1,0 +1,239 @@
+"""What `check` asks about the data tree: DL-FI."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from ..checklist import Check, Finding, advice, failed, passed
+from ..project import root
+from ..settings import load
+from . import git, sizes
+from .atomic import leftovers
+from .errors import FilesError
+from .listing import series_names
+from .manifest import Manifest, hash_of
+from .names import SeriesName, gaps, looks_like_series, overlaps
+from .remote import Remote, remote_cache
+from .settings import FilesSettings
+from .sizes import readable
+from .tree import README, DataTree, Folder
+
+# A write or a download that takes longer than a day is rarer than one that was killed.
+ABANDONED = 86_400.0
+SHOWN = 5
+# What must stay out of git, nested and oddly named, and what must not.
+_OUT = ("{}/a.parquet", "{}/deep/er/b c.csv", "{}/samples/c.json", "{}/.d", "{}/deep/.gitignore")
+_IN = ("samples/a.csv", "samples/deep/b c.parquet", "README.md")
+
+
+def files_checks(*, every_hash: bool = False) -> list[Check]:
+    """The checks of the data tree, in the order of the report.
+
+    Args:
+        every_hash: read every recorded file for its hash, not only those changed since.
+    """
+
+    def check(number: int, title: str, judge: Callable[[], Finding], required: bool) -> Check:
+        return Check(f"DL-FI-{number:02}", title, partial(asyncio.to_thread, judge), required)
+
+    return [
+        check(1, "The data tree is there", _tree, True),
+        check(2, "git takes samples and READMEs of the data tree alone", _git_strategy, True),
+        check(3, "Files in git keep to the size guidelines", _sizes, True),
+        check(4, "Time series files are named by the convention", _names, True),
+        check(5, "Time series have neither gaps nor overlaps", _coverage, False),
+        check(6, "data/README.md documents every source", _sources, True),
+        check(7, "Recorded files are what was recorded", partial(_manifest, every_hash), True),
+        check(8, "The remote answers", _remote, True),
+        check(9, "The cache keeps to its size", _cache, True),
+        check(10, "No write was left half done", _leftovers, False),
+    ]
+
+
+def _tree() -> Finding:
+    tree = DataTree.of_settings()
+    if missing := tree.missing():
+        return failed(
+            f"{tree.root} lacks {', '.join(missing)}.",
+            "Run `files init`; it makes what is missing.",
+        )
+    return passed(f"{tree.root} has {', '.join(Folder)}.")
+
+
+def _git_strategy() -> Finding:
+    project, tree = root().resolve(), DataTree.of_settings()
+    if not tree.root.is_relative_to(project):
+        return passed(f"{tree.root} is outside of the project, where git doesn't look.")
+    if not git.is_repository(project):
+        return advice("The project is no git repository yet.", "Type git init.")
+    inside = tree.root.relative_to(project).as_posix()
+    out = [
+        f"{inside}/{pattern.format(folder.value)}"
+        for folder in Folder
+        if folder is not Folder.SAMPLES
+        for pattern in _OUT
+    ]
+    kept = [f"{inside}/{name}" for name in _IN]
+    ignored = git.ignored(project, [*out, *kept])
+    wrong = [f"would take {path}" for path in out if path not in ignored]
+    wrong += [f"would not take {path}" for path in kept if path in ignored]
+    wrong += [
+        f"tracks {path}"
+        for path in git.staged(project, inside)
+        if Path(path).name != README and not path.startswith(f"{inside}/{Folder.SAMPLES.value}/")
+    ]
+    if wrong:
+        return failed(
+            f"git {_some(wrong)}.",
+            "Restore the block `Data` of .gitignore, and take what is tracked out of git with "
+            "`git rm --cached`.",
+        )
+    return passed("git ignores all of the data tree but samples and READMEs.")
+
+
+def _sizes() -> Finding:
+    judged = sizes.judge(root().resolve(), DataTree.of_settings())
+    if judged.refused:
+        return failed(
+            _some(judged.refused, " "),
+            "Take them out with `git rm --cached`; what is committed already stays in the history.",
+        )
+    if judged.suggested:
+        return advice(
+            _some(judged.suggested, " "),
+            "docs/data-layer/files.md shows how Git LFS is switched on.",
+        )
+    return passed(
+        f"No tracked file is larger than {readable(sizes.LFS_FROM)} outside of LFS, and the "
+        f"samples have {readable(judged.samples)} of {readable(sizes.SAMPLES_LIMIT)}."
+    )
+
+
+def _names() -> Finding:
+    tree = DataTree.of_settings()
+    wrong, unlike, right = [], [], 0
+    for path in tree.files(Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
+        try:
+            SeriesName.parse(path.name)
+            right += 1
+        except FilesError as error:
+            if looks_like_series(path.name):
+                wrong.append(f"{tree.name(path)}: {error}")
+            elif path.suffix == ".parquet":
+                unlike.append(tree.name(path))
+    if wrong:
+        return failed(_some(wrong, " "), "Rename them, and what writes them.")
+    if unlike:
+        return advice(
+            f"Not named as time series: {_some(unlike)}.",
+            "If they are, name them {source}_{asset}_{timeframe}_{start}_{end}.parquet.",
+        )
+    return passed(f"Files named as time series: {right}; none is named wrong.")
+
+
+def _coverage() -> Finding:
+    tree = DataTree.of_settings()
+    told = []
+    for folder in (Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
+        names = series_names(tree.files(folder))
+        told += [
+            f"{folder}: {'_'.join(gap.series)} lacks {gap.start} to {gap.end}"
+            for gap in gaps(names)
+        ]
+        told += [
+            f"{folder}: {overlap.first} and {overlap.second} both hold {overlap.start} to "
+            f"{overlap.end}"
+            for overlap in overlaps(names)
+        ]
+    if told:
+        return advice(f"{_some(told, '; ')}.", "Fetch what is missing; cut what is double.")
+    return passed("No series lacks a day between its files or has one twice.")
+
+
+def _sources() -> Finding:
+    tree = DataTree.of_settings()
+    readme = tree.root / README
+    if not readme.is_file():
+        return failed(f"There is no {readme}.", "Run `files init`, and add a line for each source.")
+    text = readme.read_text(encoding="utf-8").lower()
+    named = {entry.source for entry in Manifest(tree).entries().values()}
+    unnamed = {one for one in named if one.lower() not in text}
+    unnamed |= {path.name for path in tree.files(Folder.SAMPLES) if path.name.lower() not in text}
+    for path in tree.files(Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
+        unnamed |= {name.source for name in series_names([path]) if name.source.lower() not in text}
+    if unnamed:
+        return failed(
+            f"{readme.name} of the data tree does not name {_some(sorted(unnamed))}.",
+            "Add a line for each to its table: where it comes from, under which licence.",
+        )
+    return passed("Every source of the manifest, of the names and of the samples is named.")
+
+
+def _manifest(every_hash: bool) -> Finding:
+    tree = DataTree.of_settings()
+    entries = Manifest(tree).entries()
+    wrong = []
+    read = 0
+    for entry in entries.values():
+        path = tree.path(entry.path)
+        if not path.is_file():
+            wrong.append(f"{entry.path} is gone")
+            continue
+        about = path.stat()
+        if about.st_size != entry.size:
+            wrong.append(f"{entry.path} has {about.st_size:,} bytes, not {entry.size:,}")
+        elif every_hash or about.st_mtime > entry.time.timestamp():
+            read += 1
+            if hash_of(path) != entry.sha256:
+                wrong.append(f"{entry.path} has another content")
+    if wrong:
+        return failed(
+            f"{_some(wrong, '; ')}.",
+            "Get them again with their scripts; forget one that is deleted on purpose with "
+            "`files forget`.",
+        )
+    return passed(f"Recorded files: {len(entries)}, of which {read} were read for their hash.")
+
+
+def _remote() -> Finding:
+    settings = load(FilesSettings)
+    if settings.remote_url is None:
+        return passed("No remote is set.")
+    try:
+        Remote.of_settings(settings).answers()
+    except FilesError as error:
+        return failed(str(error), "Look at FILES_REMOTE_URL, at the credentials, at the network.")
+    return passed("The remote lists its files.")
+
+
+def _cache() -> Finding:
+    settings = load(FilesSettings)
+    used = remote_cache(DataTree.of_settings(settings), settings).used()
+    evidence = f"Copies of remote files take {readable(used)} of {readable(settings.cache_size)}."
+    if used > settings.cache_size:
+        return failed(evidence, "Run `files prune-cache`, or raise FILES_CACHE_SIZE.")
+    return passed(evidence)
+
+
+def _leftovers() -> Finding:
+    tree = DataTree.of_settings()
+    old = [
+        path.relative_to(tree.root).as_posix()
+        for path in leftovers(tree.root)
+        if time.time() - path.stat().st_mtime > ABANDONED
+    ]
+    if old:
+        return advice(
+            f"Left by writes or downloads that were killed: {_some(old)}.",
+            "Type the command again that made them, or run `files prune-cache`.",
+        )
+    return passed("Every file that was begun is complete or being written.")
+
+
+def _some(sentences: Iterable[str], between: str = ", ") -> str:
+    """The first few, and how many there are beyond."""
+    every = list(sentences)
+    more = f" (and {len(every) - SHOWN} more)" if len(every) > SHOWN else ""
+    return f"{between.join(every[:SHOWN])}{more}"

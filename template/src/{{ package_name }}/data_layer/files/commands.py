@@ -1,0 +1,214 @@
+"""The commands `files …`."""
+
+import asyncio
+import json
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .. import checklist
+from ..project import root
+from ..settings import load
+from . import sizes as guidelines
+from .atomic import leftovers
+from .checks import ABANDONED, files_checks
+from .downloads import Download, fetch
+from .errors import FilesError
+from .listing import listing
+from .manifest import Manifest
+from .remote import CACHED, Remote, remote_cache
+from .settings import FilesSettings
+from .sizes import readable
+from .tree import DataTree, Folder
+
+PROGRAM = __name__.partition(".")[0].replace("_", "-")
+
+files_commands = typer.Typer(
+    help="The data tree: what is there, what is wrong with it, where more of it comes from.",
+    epilog=f"""
+**Examples**
+
+`{PROGRAM} files ls processed` — the series, their ranges, gaps and sizes
+
+`{PROGRAM} files check` — the checks of the tree, every recorded hash included
+
+`{PROGRAM} files prune-cache --dry-run` — what could be deleted
+""",
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+)
+
+InTree = Annotated[
+    list[str], typer.Argument(metavar="PATH…", help="Paths within the tree, as raw/prices.csv.")
+]
+
+
+@files_commands.command()
+def init() -> None:
+    """Create what is missing of the tree: its folders, and the READMEs that git tracks."""
+    tree = DataTree.of_settings()
+    created = tree.create()
+    for folder in created:
+        typer.echo(f"Made {tree.folder(folder)}.")
+    written = tree.write_readmes()
+    for path in written:
+        typer.echo(f"Wrote {path}.")
+    if not created and not written:
+        typer.echo(f"{tree.root} is complete.")
+
+
+@files_commands.command()
+def ls(
+    folders: Annotated[
+        list[Folder] | None, typer.Argument(metavar="FOLDER…", help="Only these of the five.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Say what is there: series with their ranges, gaps and sizes, and other files."""
+    tree = DataTree.of_settings()
+    listed = [row for folder in folders or list(Folder) for row in listing(tree, folder)]
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in listed], indent=2, default=str))
+        return
+    if not listed:
+        typer.echo(f"There is no file in {tree.root}.")
+        return
+    table = Table("folder", "what", "files", "from", "to", "missing", "size")
+    for row in listed:
+        missing = [f"{gap.start} to {gap.end}" for gap in row.gaps[:3]]
+        if len(row.gaps) > 3:
+            missing.append(f"and {len(row.gaps) - 3} gaps more")
+        table.add_row(
+            row.folder,
+            row.what,
+            f"{row.files:,}",
+            str(row.start or ""),
+            str(row.end or ""),
+            "\n".join(missing),
+            readable(row.size),
+        )
+    Console().print(table)
+
+
+@files_commands.command()
+def check() -> None:
+    """Ask the checks of the tree, with the hash of every recorded file; exits with 1 if one fails.
+
+    `check --only DL-FI` asks the same, but reads only the files that changed since.
+    """
+    report = asyncio.run(checklist.run(files_checks(every_hash=True), timeout=86_400))
+    checklist.print_table(report, Console())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@files_commands.command()
+def sizes() -> None:
+    """Refuse what is too large for git, by name; the commit hook and CI call this."""
+    judged = guidelines.judge(root().resolve(), DataTree.of_settings())
+    for sentence in (*judged.refused, *judged.suggested):
+        typer.echo(sentence)
+    if judged.refused:
+        raise typer.Exit(1)
+
+
+@files_commands.command()
+def download(
+    url: Annotated[str, typer.Argument(help="https://…")],
+    path: Annotated[str, typer.Argument(help="Within the tree, as raw/prices.csv.")],
+    source: Annotated[str, typer.Option(help="Who publishes it, as data/README.md says.")],
+    licence: Annotated[str, typer.Option(help="Under which the data may be used.")],
+    sha256: Annotated[str, typer.Option(help="The hash that the file must have.")] = "",
+) -> None:
+    """Fetch a file once: resumed, checked by its hash, recorded in the manifest."""
+    entry = fetch(Download(url, path, source, licence, sha256), DataTree.of_settings())
+    rows = "" if entry.rows is None else f", {entry.rows:,} rows"
+    typer.echo(f"{entry.path}: {readable(entry.size)}{rows}, SHA-256 {entry.sha256}")
+
+
+@files_commands.command()
+def record(
+    path: Annotated[str, typer.Argument(help="Within the tree, as raw/prices.csv.")],
+    source: Annotated[str, typer.Option(help="Who the data come from, as data/README.md says.")],
+    licence: Annotated[str, typer.Option(help="Under which they may be used.")],
+) -> None:
+    """Record a file that came by another way than `download`."""
+    entry = Manifest(DataTree.of_settings()).record(path, source=source, licence=licence)
+    typer.echo(f"{entry.path}: SHA-256 {entry.sha256}")
+
+
+@files_commands.command()
+def forget(paths: InTree) -> None:
+    """Drop files from the manifest, as after deleting them on purpose."""
+    manifest = Manifest(DataTree.of_settings())
+    if unknown := sorted(set(paths) - set(manifest.entries())):
+        raise FilesError(f"The manifest has no {', '.join(unknown)}.")
+    for path in paths:
+        manifest.forget(path)
+
+
+@files_commands.command()
+def push(paths: InTree) -> None:
+    """Upload files to the remote, under the same paths."""
+    remote = Remote.of_settings()
+    for path in paths:
+        typer.echo(f"{path}: {readable(remote.push(path))} pushed.")
+
+
+@files_commands.command()
+def pull(paths: InTree) -> None:
+    """Download files from the remote into the tree."""
+    remote = Remote.of_settings()
+    for path in paths:
+        typer.echo(f"{path}: {readable(remote.pull(path).stat().st_size)} pulled.")
+
+
+@files_commands.command()
+def prune_cache(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete all of the cache that is not in use.")
+    ] = False,
+    days: Annotated[
+        float, typer.Option(min=0, help="Keep temporary files that were changed since.")
+    ] = 7,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
+) -> None:
+    """Clean up: copies of remote files above the limit, old temporary files, killed writes.
+
+    Everything in data/cache/ can be made again. Copies that a process reads stay.
+    """
+    settings = load(FilesSettings)
+    tree = DataTree.of_settings(settings)
+    cache = remote_cache(tree, settings)
+    limit = 0 if everything else int(settings.cache_size)
+    oldest = time.time() - (0 if everything else days * 86_400)
+    old = [
+        path
+        for path in tree.files(Folder.CACHE)
+        if not path.is_relative_to(tree.folder(Folder.CACHE) / CACHED)
+        and path.stat().st_mtime < oldest
+    ]
+    killed = [
+        path
+        for path in leftovers(tree.root)
+        if not path.is_relative_to(cache.folder) and path.stat().st_mtime < time.time() - ABANDONED
+    ]
+    for path in (*old, *killed):
+        typer.echo(f"{tree.root.name}/{path.relative_to(tree.root).as_posix()}")
+    freed = sum(path.stat().st_size for path in (*old, *killed))
+    count = len(old) + len(killed)
+    if dry_run:
+        over = max(0, cache.used() - limit)
+        typer.echo(
+            f"{count} files and {readable(over)} of copies, {readable(freed + over)} in all."
+        )
+        return
+    for path in (*old, *killed):
+        path.unlink(missing_ok=True)
+    dropped, bytes_ = cache.evict(limit)
+    typer.echo(f"Deleted {count} files and {dropped} copies, {readable(freed + bytes_)} in all.")

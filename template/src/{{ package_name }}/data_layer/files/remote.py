@@ -1,0 +1,142 @@
+"""The same tree on S3, Google Cloud Storage, Azure or a shared disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from ..settings import load
+from .atomic import replacing
+from .cache import FileCache
+from .errors import FilesError
+from .settings import FilesSettings
+from .tree import DataTree, Folder
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta
+
+CACHED = "remote"
+
+
+class Remote:
+    """Files under `FILES_REMOTE_URL`, by their paths within the data tree.
+
+    Credentials are found where each provider's own tools look: `AWS_ACCESS_KEY_ID`,
+    `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, the role of the
+    machine. An object appears when it is complete, never in part.
+    """
+
+    def __init__(self, settings: FilesSettings, tree: DataTree) -> None:
+        if settings.remote_url is None:
+            raise FilesError(
+                "There is no remote; set FILES_REMOTE_URL, for example to s3://bucket/prefix."
+            )
+        self.tree = tree
+        self.cache = remote_cache(tree, settings)
+        url = settings.remote_url.get_secret_value()
+        with _sentences("the remote"):
+            # Without mkdir: a shared disk that is not mounted must not be created.
+            self._store = from_url(url)
+
+    @classmethod
+    def of_settings(cls, settings: FilesSettings | None = None) -> "Remote":
+        """The remote of `FILES_REMOTE_URL`.
+
+        Raises:
+            FilesError: none is set, or it can't be used.
+        """
+        settings = settings or load(FilesSettings)
+        return cls(settings, DataTree.of_settings(settings))
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Path]:
+        """A local file with the content of a path, for as long as the block lasts.
+
+        A file of the data tree itself is used as it is. Any other comes from the remote through
+        the cache: fetched once, used until the remote has another version.
+
+        Args:
+            name: the path within the tree, such as `raw/yahoo_spy_1d_20200101_20231231.parquet`.
+
+        Raises:
+            FilesError: it is nowhere, or the remote can't be asked.
+        """
+        local = self.tree.path(name)
+        if local.is_file():
+            yield local
+            return
+        about = self._about(name)
+
+        def fill(target: Path) -> None:
+            self._get(name, target, about["e_tag"])
+
+        version = about["e_tag"] or f"{about['last_modified'].isoformat()} {about['size']}"
+        with self.cache.copy(name, version, about["size"], fill) as copy:
+            yield copy
+
+    def push(self, name: str) -> int:
+        """Upload a file of the tree, and return its size in bytes; large ones go in parts."""
+        local = self.tree.path(name)
+        if not local.is_file():
+            raise FilesError(f"There is no file {local} to push.")
+        with _sentences(name):
+            obstore.put(self._store, name, local)
+        return local.stat().st_size
+
+    def pull(self, name: str) -> Path:
+        """Download a file into the tree itself, where no cache drops it."""
+        target = self.tree.path(name)
+        with replacing(target) as part:
+            self._get(name, part)
+        return target
+
+    def names(self, folder: Folder | None = None) -> Iterator[tuple[str, int]]:
+        """The paths of the remote, of one folder or of all, each with its size in bytes."""
+        with _sentences("the remote"):
+            for page in obstore.list(self._store, prefix=folder.value if folder else None):
+                for about in page:
+                    yield about["path"], about["size"]
+
+    def answers(self) -> None:
+        """Ask the remote for one page of its paths.
+
+        Raises:
+            FilesError: it does not answer, or not us.
+        """
+        with _sentences("the remote"):
+            next(iter(obstore.list(self._store, chunk_size=1)), None)
+
+    def _about(self, name: str) -> "ObjectMeta":
+        with _sentences(name):
+            return obstore.head(self._store, name)
+
+    def _get(self, name: str, target: Path, version: str | None = None) -> None:
+        with _sentences(name):
+            options: GetOptions = {"if_match": version} if version else {}
+            stream = obstore.get(self._store, name, options=options).stream()
+            # Not truncated first: the cache has reserved the place by the size of the file.
+            with target.open("r+b") as file:
+                for chunk in stream:
+                    file.write(chunk)
+                file.truncate()
+
+
+def remote_cache(tree: DataTree, settings: FilesSettings) -> FileCache:
+    """Where copies of remote files are kept: `cache/remote/`, within `FILES_CACHE_SIZE`."""
+    return FileCache(tree.folder(Folder.CACHE) / CACHED, settings.cache_size)
+
+
+@contextmanager
+def _sentences(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise FilesError(f"The remote has no {name}.") from None
+    except (BaseError, ValueError, OSError) as error:
+        # The provider's answer is long; its first line says what it is about.
+        reason = str(error).strip().partition("\n")[0]
+        raise FilesError(f"The remote of FILES_REMOTE_URL can't give {name}: {reason}") from None
