@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
-from starlette.datastructures import State
-from starlette.requests import HTTPConnection
+from fastapi.requests import HTTPConnection
 
 from ..cache import Cache
 from ..store import Store
@@ -14,7 +13,7 @@ from .metrics import CacheCollector
 
 
 @asynccontextmanager
-async def ephemeral_resources(state: State) -> AsyncIterator[None]:
+async def ephemeral_resources(state: Any) -> AsyncIterator[None]:
     """Open the store and the cache, and leave them in the state of the application.
 
     Redis is no probe of `/health/ready`: without it every request is still answered.
