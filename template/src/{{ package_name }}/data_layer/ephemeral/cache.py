@@ -89,9 +89,7 @@ class Cache:
         finally:
             tasks += cache._refreshes
             tasks += [flight.task for flight in cache._flights.values() if flight.task]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end({task for task in tasks if not task.done()})
 
     @property
     def is_hearing(self) -> bool:
@@ -137,11 +135,12 @@ class Cache:
             What `load` raises, for everybody who waits in this process.
         """
         name = (policy.entity, policy.version, identifier)
-        mark = self._mark(policy)
+        mark = self._mark(policy.sources) if policy.sources else ()
         entry = self._local.get(name)
         if entry is not None and entry.mark == mark:
             self.store.counts["hits_local"] += 1
-            return cast("Value | None", entry.value)
+            value: Value | None = entry.value
+            return value
         flight = self._flights.get(name)
         if flight is None or flight.mark != mark:
             flight = _Flight(mark)
@@ -212,10 +211,8 @@ class Cache:
     def _key(self, policy: Policy[Any], identifier: str) -> Key:
         return self.store.key(policy.entity, identifier, policy.version)
 
-    def _mark(self, policy: Policy[Any]) -> tuple[int, ...]:
-        if not policy.sources:
-            return ()
-        return tuple(self._changes[source.name] for source in policy.sources)
+    def _mark(self, sources: tuple[Source, ...]) -> tuple[int, ...]:
+        return tuple(self._changes[source.name] for source in sources)
 
     async def _fly(
         self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
@@ -231,7 +228,7 @@ class Cache:
                 del self._flights[name]
 
     def _is_old(self, flight: _Flight, policy: Policy[Any]) -> bool:
-        return flight.outdated or flight.mark != self._mark(policy)
+        return flight.outdated or flight.mark != self._mark(policy.sources)
 
     def _seconds(self, policy: Policy[Any], value: Any, lasting: float) -> float:
         """How long a value may stay within this process."""
@@ -247,7 +244,7 @@ class Cache:
         key = self._key(policy, name[2])
         counts = self.store.counts
         sources = [self._invalidations.source(source.name) for source in policy.sources]
-        if any(map(self._invalidations.is_pending, (key, *sources))):
+        if self.pending and any(map(self._invalidations.is_pending, (key, *sources))):
             # Redis may still hold what this process has seen change.
             return await self._load(policy, load), ALONE
         lease: str | None = None
@@ -448,6 +445,14 @@ def cached(
         return get
 
     return decorate
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    # More than once: redis-py now and then swallows the cancellation of what waits for an answer.
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.5)
 
 
 async def _begin(redis: Client, source: Key) -> bytes:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
 
@@ -10,6 +10,7 @@ from .errors import InvalidKey
 
 LONGEST = 1024
 _PART = re.compile(r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _COMPANION = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
@@ -34,6 +35,7 @@ class Key:
     entity: str
     identifier: str
     version: int = 1
+    _text: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("service", "entity", "identifier"):
@@ -41,16 +43,17 @@ class Key:
                 raise InvalidKey(f"The {name} of a key is empty; give it at least one character.")
         if not _VERSION.fullmatch(f"v{self.version}"):
             raise InvalidKey(f"The version of a key is {self.version}; count versions from 1.")
-        if (length := len(str(self))) > LONGEST:
+        parts = map(_escaped, (self.service, self.entity, self.identifier))
+        text = ":".join((*parts, f"v{self.version}"))
+        object.__setattr__(self, "_text", text)
+        if (length := len(text)) > LONGEST:
             raise InvalidKey(
                 f"A key of the entity {self.entity[:100]} is {length} bytes long, more than "
                 f"{LONGEST}; identify the value by `digest(identifier)` instead."
             )
 
     def __str__(self) -> str:
-        return ":".join(
-            (*map(_escaped, (self.service, self.entity, self.identifier)), f"v{self.version}")
-        )
+        return self._text
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
@@ -116,7 +119,8 @@ def owner(text: str | bytes) -> Key:
 
 
 def _escaped(part: str) -> str:
-    return quote(part, safe="", errors="surrogatepass")
+    # Most parts need no escape, and looking is far cheaper than quoting.
+    return part if _PLAIN.fullmatch(part) else quote(part, safe="", errors="surrogatepass")
 
 
 def _unescaped(part: str) -> str:

@@ -41,6 +41,7 @@ class _Policy(Generic[Value]):
         local: how long it stays within a process, as far as `REDIS_LOCAL_TTL` allows; None: not.
         absent: how long it is remembered that there is none; None: not at all.
         loading: how long loading takes at most. That long others wait for the one who loads.
+        sources: what makes the values go when it changes.
     """
 
     entity: str
@@ -51,13 +52,11 @@ class _Policy(Generic[Value]):
     absent: TimeToLive | None = field(default=None, kw_only=True)
     loading: TimeToLive = field(default=TimeToLive(timedelta(seconds=5)), kw_only=True)
 
+    # No property: every hit within the process looks at it.
+    sources: tuple[Source, ...] = field(default=(), init=False)
+
     def __post_init__(self) -> None:
         Key("any", self.entity, "any", self.version)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """What makes the values go when it changes."""
-        return ()
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
@@ -100,10 +99,7 @@ class Computed(_Policy[Value]):
                 f"{self.entity} is computed from nothing; name its sources, or let it be a "
                 "Configuration."
             )
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return self.of
+        object.__setattr__(self, "sources", self.of)
 
 
 Policy = UserData[Value] | Configuration[Value] | Computed[Value]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 from fastapi.sse import ServerSentEvent
-from starlette.requests import HTTPConnection
+from fastapi.requests import HTTPConnection
 
 from ...http.problems import Unavailable
 from ..errors import RedisUnavailable

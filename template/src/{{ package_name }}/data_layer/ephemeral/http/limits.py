@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi_problem.error import StatusProblem
-from starlette.requests import HTTPConnection
+from fastapi.requests import HTTPConnection
 
 from ...http.problems import Unavailable
 from ..limits import Decision, Limit, Limiter

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
-from starlette.datastructures import State
-from starlette.requests import HTTPConnection
+from fastapi.requests import HTTPConnection
 
 from ...http.problems import Unavailable
 from ..cache import Cache
@@ -19,7 +18,7 @@ from .sessions import Sessions
 
 
 @asynccontextmanager
-async def ephemeral_resources(state: State) -> AsyncIterator[None]:
+async def ephemeral_resources(state: Any) -> AsyncIterator[None]:
     """Open what the routes use of Redis, and leave it in the state of the application.
 
     Redis is no probe of `/health/ready`: it is down for every process at once, and a load balancer

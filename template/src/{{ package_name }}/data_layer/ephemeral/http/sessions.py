@@ -18,7 +18,7 @@ from fastapi import Depends, Request, Response
 from fastapi_problem.error import ForbiddenProblem, UnauthorisedProblem
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
-from starlette.requests import HTTPConnection
+from fastapi.requests import HTTPConnection
 
 from ...http.problems import Unavailable
 from ...settings import Settings, load
