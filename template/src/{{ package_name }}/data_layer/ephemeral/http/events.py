@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import Depends, Header
-from fastapi.sse import ServerSentEvent
 from fastapi.requests import HTTPConnection
+from fastapi.sse import ServerSentEvent
 
 from ...http.problems import Unavailable
 from ..errors import RedisUnavailable

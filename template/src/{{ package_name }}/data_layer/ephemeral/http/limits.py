@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
-from fastapi_problem.error import StatusProblem
 from fastapi.requests import HTTPConnection
+from fastapi_problem.error import StatusProblem
 
 from ...http.problems import Unavailable
 from ..limits import Decision, Limit, Limiter

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request, Response
+from fastapi.requests import HTTPConnection
 from fastapi_problem.error import ForbiddenProblem, UnauthorisedProblem
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
-from fastapi.requests import HTTPConnection
 
 from ...http.problems import Unavailable
 from ...settings import Settings, load
