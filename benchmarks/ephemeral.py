@@ -3,8 +3,8 @@
     copier copy . /tmp/project -d 'modules=[redis]' && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/ephemeral.py /tmp/project [--url redis://…]
 
-Without --url it starts the embedded Valkey. Both sides read the same value, in turns; the best round
-of each counts. Wanted: a hit in Redis at least 0.8 of redis-py's GET, which also decodes the JSON.
+Without --url it starts the embedded Valkey. Both sides read the same value, in turns; the best
+round of each counts. Wanted: a hit in Redis at least 0.8 of redis-py's GET and json.loads.
 """
 
 # It runs in the environment of the rendered project, not in the template's.
