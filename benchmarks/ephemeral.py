@@ -66,10 +66,12 @@ async def measure(layer: Any, url: str, rounds: int) -> None:
             return json.loads(await store.client.get("benchmark"))
 
         def in_process() -> Awaitable[Any]:
-            return cache.get(near, "one", load)
+            found: Awaitable[Any] = cache.get(near, "one", load)
+            return found
 
         def in_redis() -> Awaitable[Any]:
-            return cache.get(far, "one", load)
+            found: Awaitable[Any] = cache.get(far, "one", load)
+            return found
 
         await compare("in process", from_dict, in_process, 20_000, rounds)
         await compare("in Redis", bare, in_redis, 2_000, rounds)
