@@ -158,7 +158,7 @@ class Survey:
         reads = hits + misses
         rate = hits / reads if reads else 0.0
         evidence = (
-            f"{reads:,} reads since the start, {rate:.0%} of them hits; {evicted:,} evictions."
+            f"{reads:,} reads since the start, {100 * rate:.0f} % hits; {evicted:,} evictions."
         )
         if reads >= ENOUGH_READS and rate < POOR_RATE:
             return advice(
