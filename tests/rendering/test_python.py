@@ -13,8 +13,9 @@ from tests import projects
 from tests.combinations import Combination
 from tests.projects import CACHE, PACKAGE, clean_environment, run
 
-# Used without an import of its own: it serves app.py from the command line.
-RUN_BY_NAME = "uvicorn"
+# Used without an import of their own: the one serves app.py from the command line, the other turns
+# DuckDB's times with a zone into Python's.
+RUN_BY_NAME = "uvicorn|pytz"
 
 # Imported inside functions that say what to install where it is missing.
 IMPORTED_LAZILY = "psutil"
