@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from sqlalchemy import Table
 
 from .errors import RowRejected, UnknownColumn
-from .tables import listed
+from .tables import listed, written_columns
 
 Row: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -52,11 +52,7 @@ async def source(
         if first and isinstance(first[0], Mapping):
             columns = list(first[0])
         else:
-            columns = [
-                column.name
-                for column in table.columns
-                if column.computed is None and column.identity is None
-            ]
+            columns = written_columns(table)
     _check_columns(table, columns)
     if first is None:
         return None, batches

@@ -12,6 +12,15 @@ def table_of(table: Table | type[DeclarativeBase]) -> Table:
     return table if isinstance(table, Table) else cast("Table", table.__table__)
 
 
+def written_columns(table: Table) -> list[str]:
+    """The columns that rows without names are for: all but generated and identity ones."""
+    return [
+        column.name
+        for column in table.columns
+        if column.computed is None and column.identity is None
+    ]
+
+
 def identifier(table: Table) -> sql.Identifier:
     return sql.Identifier(*filter(None, (table.schema, table.name)))
 
