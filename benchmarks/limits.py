@@ -45,9 +45,7 @@ def main() -> None:
         asyncio.run(measure(layer, limits, script, url, given.calls, given.rounds))
 
 
-async def measure(
-    layer: Any, limits: Any, text: str, url: str, calls: int, rounds: int
-) -> None:
+async def measure(layer: Any, limits: Any, text: str, url: str, calls: int, rounds: int) -> None:
     settings = layer.RedisSettings(_env_file=None, url=url, service="benchmark", timeout=10)
     best = {"script": float("inf"), "limiter": float("inf")}
     async with layer.Store.open(settings) as store:
