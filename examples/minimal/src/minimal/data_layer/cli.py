@@ -208,8 +208,8 @@ def _chosen(checks: Sequence[Check], prefixes: Sequence[str]) -> list[Check]:
 def _demo(story: Story | None, checks: Sequence[Check], server: str | None) -> checklist.Report:
     console = Console()
     begun = time.monotonic()
-    with _throwaway_database(console, server) as url:
-        os.environ.update(_environment(url))
+    with _throwaway_database(console, server) as url, wiring.embedded_services() as services:
+        os.environ.update(_environment(url) | services)
 
         async def tell() -> checklist.Report:
             if story is None:
@@ -234,11 +234,13 @@ def _demo(story: Story | None, checks: Sequence[Check], server: str | None) -> c
 
 
 def _embedded(command: Sequence[str], server: str | None) -> int:
-    with _throwaway_database(Console(stderr=True), server) as url:
+    console = Console(stderr=True)
+    with _throwaway_database(console, server) as url, wiring.embedded_services() as services:
+        variables = _environment(url) | services
         # This project's own commands are beside its Python, also where nobody activated it.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         try:
-            child = subprocess.Popen(command, env=os.environ | _environment(url) | {"PATH": path})
+            child = subprocess.Popen(command, env=os.environ | variables | {"PATH": path})
         except OSError as error:
             raise DataLayerError(f"{command[0]} can't be run: {error.strerror}.") from None
         with _signals_to(child):

@@ -4,6 +4,8 @@ Each function imports what it hands out: a web process that asks for `resources`
 the command line and for Alembic.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,3 +36,12 @@ def command_groups() -> "dict[str, typer.Typer]":
     return {
         "migrations": migrations_commands,
     }
+
+
+@contextmanager
+def embedded_services() -> Iterator[dict[str, str]]:
+    """Run throwaway servers of what the modules need beside PostgreSQL; gone at the end.
+
+    Yields the variables of the environment that lead to them.
+    """
+    yield {}

@@ -41,7 +41,7 @@ def create_api(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Database.open(chosen) as database, wiring.resources() as probes:
+        async with Database.open(chosen) as database, wiring.resources(app.state) as probes:
             readiness = health.Readiness({"postgresql": partial(health.ping, database), **probes})
             app.state.database = database
             app.state.readiness = readiness

@@ -39,6 +39,8 @@ def install(app: FastAPI) -> None:
     The registry is the application's own, so two applications in one process don't clash.
     """
     registry = CollectorRegistry()
+    # A module adds its collectors while it is open.
+    app.state.metrics = registry
     for collector in (GCCollector, PlatformCollector, ProcessCollector):
         collector(registry=registry)
     registry.register(PoolCollector(lambda: getattr(app.state, "database", None)))

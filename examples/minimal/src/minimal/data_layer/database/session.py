@@ -1,5 +1,6 @@
 """The explicit boundary of a transaction, and what happens when it can't be kept."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,8 +19,14 @@ from ..settings import load
 from .engine import create_engine
 from .settings import DatabaseSettings
 
+Effect = Callable[[], Awaitable[object]]
 Result = TypeVar("Result")
 SessionType = TypeVar("SessionType", bound="ReadSession")
+
+logger = logging.getLogger(__name__)
+
+# The event loop itself keeps no task alive that nobody waits for any more.
+_running: set[asyncio.Task[None]] = set()
 
 # stamina warns of every retry. An application that configures logging sees it; one that doesn't
 # shall not find it on its stderr.
@@ -56,6 +63,20 @@ class ReadSession(AsyncSession):
 
 class WriteSession(ReadSession):
     """A session that a function takes when it writes."""
+
+    def after_commit(self, effect: Effect, *, or_unknown: bool = False) -> None:
+        """Run `effect` once this transaction is committed and its connection is back in the pool.
+
+        It never runs after a rollback. Effects run one after the other, before the block of the
+        transaction ends; they run to their end when the caller is cancelled meanwhile. Since the
+        transaction can't be undone any more, an error of an effect is logged and passes nowhere.
+
+        Args:
+            effect: called without arguments, for example to drop cached values.
+            or_unknown: run it also when the connection broke during COMMIT, so that nobody knows
+                whether the transaction took effect; for what does no harm when it didn't.
+        """
+        self.info.setdefault("after_commit", []).append((effect, or_unknown))
 
 
 class Database:
@@ -100,7 +121,7 @@ class Database:
             TransactionAborted: an error of the server was caught within the block, outside of a
                 savepoint.
         """
-        async with self._session(WriteSession) as session:
+        async with self._write_session() as session:
             yield session
 
     @asynccontextmanager
@@ -143,7 +164,7 @@ class Database:
         """
 
         async def serializable_transaction() -> Result:
-            async with self._session(WriteSession, isolation_level="SERIALIZABLE") as session:
+            async with self._write_session(isolation_level="SERIALIZABLE") as session:
                 return await work(session)
 
         retrying = stamina.retry(
@@ -164,6 +185,12 @@ class Database:
                 f"({attempts} at most, within {timeout:g} s), and nothing of it was written; "
                 "try again later, or let it touch fewer rows."
             ) from error
+
+    @asynccontextmanager
+    async def _write_session(self, **options: Any) -> AsyncIterator[WriteSession]:
+        async with self._session(WriteSession, **options) as session:
+            yield session
+        await _run_effects(session)
 
     @asynccontextmanager
     async def _session(
@@ -193,6 +220,8 @@ class Database:
                 except (SQLAlchemyError, psycopg.Error) as error:
                     if driver is not None and driver.closed:
                         await connection.invalidate()
+                        if committing:
+                            await _run_effects(session, unknown=True)
                         raise self._unreachable(error, committing=committing) from error
                     if timeout := _timeout(error):
                         raise timeout from error
@@ -203,6 +232,8 @@ class Database:
                         await session.rollback()
                     except SQLAlchemyError:
                         await connection.invalidate()
+                    if committing:
+                        await _run_effects(session, unknown=True)
                     raise
 
     @asynccontextmanager
@@ -231,6 +262,25 @@ class Database:
             f"The database {_address(self.engine.url)} can't be reached ({_reason(error)}); start "
             f"the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
         )
+
+
+async def _run_effects(session: ReadSession, *, unknown: bool = False) -> None:
+    registered: list[tuple[Effect, bool]] = session.info.pop("after_commit", [])
+    effects = [effect for effect, or_unknown in registered if or_unknown or not unknown]
+    if not effects:
+        return
+
+    async def run() -> None:
+        for effect in effects:
+            try:
+                await effect()
+            except Exception:
+                logger.exception("an effect after a commit failed; the transaction stands")
+
+    task = asyncio.create_task(run())
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    await asyncio.shield(task)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -1,0 +1,106 @@
+"""What a URL says about where Redis is: one server, a cluster, or a master behind sentinels."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio.connection import parse_url
+
+EXAMPLES = (
+    "redis://user@host:6379/0, rediss://… with TLS, unix:///path/to/redis.sock, "
+    "redis+cluster://user@host1:6379,host2:6379 or redis+sentinel://user@host1:26379,host2:26379/name"
+)
+_PORTS = {"cluster": 6379, "sentinel": 26379, "": 6379}
+
+
+class Topology(StrEnum):
+    """How many servers there are, and who knows which of them to ask."""
+
+    SINGLE = "single"
+    CLUSTER = "cluster"
+    SENTINEL = "sentinel"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Redis is.
+
+    Attributes:
+        hosts: names and ports: the server, some nodes of the cluster, or the sentinels; empty for
+            a socket.
+        master: the name that the sentinels know the master by; empty without sentinels.
+        options: what else redis-py is to be given: user name, password, database, TLS and whatever
+            the query of the URL holds.
+    """
+
+    topology: Topology
+    hosts: tuple[tuple[str, int], ...]
+    tls: bool
+    master: str = ""
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        shown = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"{shown}/{self.master}" if self.master else shown or str(self.options.get("path"))
+
+
+def parse(url: str) -> Address:
+    """The address in `url`.
+
+    Raises:
+        ValueError: it can't be read; the message repeats no part of it, since a misplaced sign
+            makes a piece of the password look like a host.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ValueError("it is not a URL")
+    base, _, kind = scheme.lower().partition("+")
+    if base == "unix" and not kind:
+        return Address(Topology.SINGLE, (), tls=False, options=_options(url))
+    if base not in {"redis", "rediss"} or kind not in _PORTS:
+        raise ValueError("its scheme is not one of redis, rediss, unix, …+cluster and …+sentinel")
+    parts = urlsplit(url)
+    user, _, places = parts.netloc.rpartition("@")
+    hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
+    path = unquote(parts.path.strip("/"))
+    query = f"?{parts.query}" if parts.query else ""
+    if kind == "":
+        if len(hosts) > 1:
+            raise ValueError(
+                "it names several hosts; begin it with redis+cluster or redis+sentinel"
+            )
+        if path and not path.isdigit():
+            raise ValueError("its path is not the number of a database")
+        options = _options(f"{base}://{user}{'@' if user else ''}h/{path}{query}")
+        return Address(Topology.SINGLE, hosts, tls=base == "rediss", options=options)
+    options = _options(f"redis://{user}{'@' if user else ''}h{query}")
+    if kind == "cluster":
+        if path not in {"", "0"} or options.get("db"):
+            raise ValueError("a cluster has no database but 0; leave it out")
+        return Address(Topology.CLUSTER, hosts, tls=base == "rediss", options=options)
+    if not path:
+        raise ValueError("it does not name the master that the sentinels watch, as in …/name")
+    return Address(Topology.SENTINEL, hosts, base == "rediss", path, options)
+
+
+def _host(place: str, default: int) -> tuple[str, int]:
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        host, port = place, str(default)
+    host = host.strip("[]")
+    if not host:
+        raise ValueError("it names no host")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError("a port is not a number between 1 and 65535")
+    return host, int(port)
+
+
+def _options(url: str) -> dict[str, Any]:
+    try:
+        options = dict(parse_url(url))
+    except ValueError:
+        raise ValueError("its query holds a value that redis-py can't read") from None
+    for name in ("host", "port", "connection_class"):
+        options.pop(name, None)
+    return options

@@ -1,0 +1,48 @@
+"""A circuit breaker: what has failed several times in a row is left alone for a while."""
+
+import time
+from collections.abc import Callable
+
+
+class Breaker:
+    """Says whether to try, from how the last attempts ended.
+
+    Closed, everybody tries. After `failures` in a row it opens, and nobody does for `pause`
+    seconds. Then one attempt goes through, alone: its success closes the breaker, its failure
+    opens it for another pause.
+    """
+
+    def __init__(
+        self, failures: int, pause: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._allowed = failures
+        self._pause = pause
+        self._clock = clock
+        self._failures = 0
+        self._try_at = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether attempts are held back."""
+        return self._failures >= self._allowed
+
+    def allows(self) -> bool:
+        """Whether to try now; who gets a yes must report how it ended."""
+        if not self.is_open:
+            return True
+        now = self._clock()
+        if now < self._try_at:
+            return False
+        # The one attempt; should it never report, another may follow after a pause.
+        self._try_at = now + self._pause
+        return True
+
+    def succeeded(self) -> None:
+        """Report that an attempt went well."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """Report that an attempt failed."""
+        self._failures += 1
+        if self.is_open:
+            self._try_at = self._clock() + self._pause

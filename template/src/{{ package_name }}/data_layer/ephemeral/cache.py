@@ -1,0 +1,466 @@
+"""The two-layer cache: within the process over Redis over a loader."""
+
+import asyncio
+import functools
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from ..database import WriteSession
+from .connection import Client
+from .envelope import Envelope
+from .errors import RedisUnavailable
+from .invalidation import SOURCE, STATE, Invalidations
+from .keys import Key
+from .lifetime import TimeToLive
+from .local import Local, Name
+from .policies import Policy, Source, UserData
+from .scripts import RELEASE, STORE
+from .store import Store
+
+Value = TypeVar("Value")
+Parameters = ParamSpec("Parameters")
+Loader = Callable[[], Awaitable[Value]]
+
+logger = logging.getLogger(__name__)
+
+# Seconds that a value stays within a process that hears of no invalidations. It keeps the database
+# from being asked the same at once by everybody while Redis is down.
+ALONE = 1.0
+# Seconds between two looks at what another process loads.
+SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
+
+
+class _Flight:
+    """One load that everybody in this process waits for who asks for the same.
+
+    Attributes:
+        mark: the state of the sources, as this process knew it when the load began.
+        outdated: the value became old meanwhile, so it goes to those who wait and nowhere else.
+    """
+
+    def __init__(self, mark: tuple[int, ...]) -> None:
+        self.mark = mark
+        self.outdated = False
+        self.task: asyncio.Task[Any] | None = None
+
+
+class _Found(NamedTuple):
+    """A value as Redis has it."""
+
+    envelope: Envelope
+    value: Any
+
+
+class Cache:
+    """Values that can be loaded again, kept within the process and in Redis.
+
+    `Cache.open` makes one for each process. Redis being down, slow or full only makes it slower:
+    the loader answers. Serves DL-RD-11 to DL-RD-14.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._local = Local(store.settings.local_entries)
+        self._flights: dict[Name, _Flight] = {}
+        self._refreshes: set[asyncio.Task[Any]] = set()
+        self._changes: Counter[str] = Counter()
+        self._hearing = asyncio.Event()
+        self._invalidations = Invalidations(store, self)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, store: Store) -> AsyncIterator[Self]:
+        """A cache that hears of invalidations until it is closed."""
+        cache = cls(store)
+        tasks = [
+            asyncio.create_task(cache._invalidations.listen()),
+            asyncio.create_task(cache._invalidations.resend()),
+        ]
+        try:
+            yield cache
+        finally:
+            tasks += cache._refreshes
+            tasks += [flight.task for flight in cache._flights.values() if flight.task]
+            await _end({task for task in tasks if not task.done()})
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether invalidations of other processes are heard."""
+        return self._hearing.is_set()
+
+    async def hearing(self) -> None:
+        """Wait until invalidations of other processes are heard, for ever while Redis is down."""
+        await self._hearing.wait()
+
+    @property
+    def entries(self) -> int:
+        """How many values are kept within this process."""
+        return len(self._local)
+
+    @property
+    def pending(self) -> int:
+        """How many invalidations wait for Redis to come back."""
+        return self._invalidations.pending
+
+    @overload
+    async def get(self, policy: Policy[Value], identifier: str, load: Loader[Value]) -> Value: ...
+
+    @overload
+    async def get(
+        self, policy: Policy[Value], identifier: str, load: Loader[Value | None]
+    ) -> Value | None: ...
+
+    async def get(
+        self, policy: Policy[Value], identifier: str, load: Loader[Value | None]
+    ) -> Value | None:
+        """The value: from this process, from Redis, or loaded.
+
+        However many ask for it at once, in this process and in others, one of them loads it.
+
+        Args:
+            policy: what kind of data it is.
+            identifier: which one; any text.
+            load: reads it from its source, in a transaction of its own: what it gives is for
+                everybody who waits. None says that there is none.
+
+        Raises:
+            What `load` raises, for everybody who waits in this process.
+        """
+        name = (policy.entity, policy.version, identifier)
+        mark = self._mark(policy.sources) if policy.sources else ()
+        entry = self._local.get(name)
+        if entry is not None and entry.mark == mark:
+            self.store.counts["hits_local"] += 1
+            value: Value | None = entry.value
+            return value
+        flight = self._flights.get(name)
+        if flight is None or flight.mark != mark:
+            flight = _Flight(mark)
+            self._flights[name] = flight
+            flight.task = asyncio.create_task(self._fly(flight, name, policy, load))
+            # Nobody asks for the error when all who waited were cancelled.
+            flight.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        else:
+            self.store.counts["shared"] += 1
+        assert flight.task is not None  # noqa: S101
+        return cast("Value | None", await asyncio.shield(flight.task))
+
+    def invalidate(self, session: WriteSession, policy: UserData[Any], *identifiers: str) -> None:
+        """Drop values everywhere, as soon as the transaction that changes them has committed.
+
+        Also when the connection breaks during COMMIT, since the change may have taken effect.
+        """
+        keys = [self._key(policy, identifier) for identifier in identifiers]
+        session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
+
+    def changed(self, session: WriteSession, *sources: Source) -> None:
+        """Drop what is computed from these sources, as soon as the transaction has committed."""
+        keys = [self._invalidations.source(source.name) for source in sources]
+        session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
+
+    async def committed(
+        self, *sources: Source, of: UserData[Any] | None = None, identifiers: tuple[str, ...] = ()
+    ) -> None:
+        """Drop values at once, for a change that has been committed without a session of ours.
+
+        Args:
+            sources: what changed, for computed results.
+            of: the policy of changed user data.
+            identifiers: which of them changed.
+        """
+        keys = [self._invalidations.source(source.name) for source in sources]
+        if of is not None:
+            keys += [self._key(of, identifier) for identifier in identifiers]
+        await self._invalidations.send(*keys)
+
+    def forget(self, key: Key) -> None:
+        """Drop a value within this process; what `Invalidations` hears."""
+        if key.entity == SOURCE:
+            # Entries and loads that stand on it are known by their mark.
+            self._changes[key.identifier] += 1
+            return
+        name = (key.entity, key.version, key.identifier)
+        self._local.drop(name)
+        if flight := self._flights.pop(name, None):
+            flight.outdated = True
+
+    def connected(self) -> None:
+        """Begin anew: what was missed is not known."""
+        self._begin_anew()
+        self._hearing.set()
+
+    def disconnected(self) -> None:
+        """Begin anew, and keep values for a moment only."""
+        self._hearing.clear()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._local.clear()
+        for flight in self._flights.values():
+            flight.outdated = True
+        self._flights.clear()
+
+    def _key(self, policy: Policy[Any], identifier: str) -> Key:
+        return self.store.key(policy.entity, identifier, policy.version)
+
+    def _mark(self, sources: tuple[Source, ...]) -> tuple[int, ...]:
+        return tuple(self._changes[source.name] for source in sources)
+
+    async def _fly(
+        self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
+    ) -> Any:
+        try:
+            value, lasting = await self._fetch(flight, name, policy, load)
+            seconds = self._seconds(policy, value, lasting)
+            if seconds and not self._is_old(flight, policy):
+                self._local.put(name, value, seconds, flight.mark)
+            return value
+        finally:
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+
+    def _is_old(self, flight: _Flight, policy: Policy[Any]) -> bool:
+        return flight.outdated or flight.mark != self._mark(policy.sources)
+
+    def _seconds(self, policy: Policy[Any], value: Any, lasting: float) -> float:
+        """How long a value may stay within this process."""
+        if policy.local is None or (value is None and policy.absent is None):
+            return 0
+        bound = self.store.settings.local_ttl if self.is_hearing else ALONE
+        return min(policy.local.seconds, bound, lasting)
+
+    async def _fetch(
+        self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
+    ) -> tuple[Any, float]:
+        """The value, and how many seconds it lasts in Redis."""
+        key = self._key(policy, name[2])
+        counts = self.store.counts
+        sources = [self._invalidations.source(source.name) for source in policy.sources]
+        if self.pending and any(map(self._invalidations.is_pending, (key, *sources))):
+            # Redis may still hold what this process has seen change.
+            return await self._load(policy, load), ALONE
+        lease: str | None = None
+        try:
+            stored, generation = await self._read(key, sources)
+            found = self._good(policy, stored, generation)
+            if found is None:
+                lease, found = await self._wait_for_turn(key, policy, generation)
+            if found is not None:
+                counts["hits"] += 1
+                now = _now()
+                if found.envelope.is_due(now):
+                    self._refresh_early(key, policy, load, generation)
+                return found.value, max(0.0, (found.envelope.expires - now) / 1000)
+        except (RedisUnavailable, RedisError) as error:
+            self._log(error)
+            return await self._load(policy, load), ALONE
+        counts["misses"] += 1
+        return await self._load_and_store(key, policy, load, generation, lease)
+
+    async def _read(self, key: Key, sources: list[Key]) -> tuple[bytes | None, bytes]:
+        """What is stored, and the state of the sources."""
+        if not sources:
+            value: Any = await self.store.run(lambda redis: redis.get(str(key)))
+            return value, b""
+
+        async def operation(redis: Client) -> list[bytes | None]:
+            # Not in one transaction: a cluster has the keys in different places.
+            pipeline = redis.pipeline(transaction=False)
+            for one in (key, *sources):
+                pipeline.get(str(one))
+            found: list[bytes | None] = await pipeline.execute()
+            for number, source in enumerate(sources, start=1):
+                if found[number] is None:
+                    found[number] = await _begin(redis, source)
+            return found
+
+        stored, *states = await self.store.run(operation)
+        return stored, b",".join(state or b"" for state in states)
+
+    async def _wait_for_turn(
+        self, key: Key, policy: Policy[Any], generation: bytes
+    ) -> tuple[str | None, _Found | None]:
+        """The lease to load, or what another process has loaded; neither when that takes too long.
+
+        Look and lease go together: between a look of its own and the lease another process could
+        have loaded, stored and given the lease back.
+        """
+        token = secrets.token_hex(8)
+        lease, text = key.companion("lease"), str(key)
+
+        async def operation(redis: Client) -> list[Any]:
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.set(lease, token, nx=True, px=policy.loading.milliseconds)
+            pipeline.get(text)
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+        until = time.monotonic() + policy.loading.seconds
+        pause = SHORTEST_LOOK
+        while True:
+            mine, stored = await self.store.run(operation)
+            found = self._good(policy, stored, generation)
+            if found is not None:
+                if mine:
+                    await self._release(key, token)
+                return None, found
+            if mine:
+                return token, None
+            if time.monotonic() >= until:
+                self.store.counts["impatient"] += 1
+                return None, None
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+
+    async def _load(self, policy: Policy[Any], load: Loader[Any]) -> Any:
+        self.store.counts["loads"] += 1
+        return await load()
+
+    async def _load_and_store(
+        self,
+        key: Key,
+        policy: Policy[Any],
+        load: Loader[Any],
+        generation: bytes,
+        lease: str | None,
+    ) -> tuple[Any, float]:
+        begun = time.monotonic()
+        try:
+            value = await self._load(policy, load)
+        except BaseException:
+            if lease is not None:
+                await self._release(key, lease)
+            raise
+        ttl = policy.ttl if value is not None else policy.absent
+        if lease is None:
+            return value, ALONE
+        if ttl is None:
+            await self._release(key, lease)
+            return value, ALONE
+        cost = round((time.monotonic() - begun) * 1000)
+        payload = None if value is None else policy.adapter.dump_json(value)
+        envelope = Envelope(_now() + ttl.milliseconds, cost, generation, payload)
+        if not await self._stored(key, lease, envelope, ttl):
+            return value, ALONE
+        return value, ttl.seconds
+
+    async def _stored(self, key: Key, lease: str, envelope: Envelope, ttl: TimeToLive) -> bool:
+        names = (str(key), key.companion("lease"))
+        try:
+            done = await self.store.run(
+                lambda redis: redis.eval(STORE, 2, *names, lease, envelope.pack(), ttl.milliseconds)
+            )
+        except (RedisUnavailable, RedisError) as error:
+            self.store.counts["writes_dropped"] += 1
+            self._log(error)
+            await self._release(key, lease)
+            return False
+        if not done:
+            # Somebody changed it while it was loaded, or loading took longer than the lease.
+            self.store.counts["stores_refused"] += 1
+        return bool(done)
+
+    async def _release(self, key: Key, lease: str) -> None:
+        try:
+            await self.store.run(
+                lambda redis: redis.eval(RELEASE, 1, key.companion("lease"), lease)
+            )
+        except (RedisUnavailable, RedisError) as error:
+            self._log(error)  # it ends by itself
+
+    def _good(self, policy: Policy[Any], stored: bytes | None, generation: bytes) -> _Found | None:
+        """What is stored, if it is of today's sources and schema."""
+        envelope = Envelope.unpack(stored) if stored is not None else None
+        if envelope is None or envelope.generation != generation:
+            return None
+        if envelope.payload is None:
+            return _Found(envelope, None)
+        try:
+            return _Found(envelope, policy.adapter.validate_json(envelope.payload))
+        except ValidationError:
+            # Another schema under the same version; it is loaded and replaced.
+            self.store.counts["undecodable"] += 1
+            return None
+
+    def _refresh_early(
+        self, key: Key, policy: Policy[Any], load: Loader[Any], generation: bytes
+    ) -> None:
+        async def refresh() -> None:
+            token = secrets.token_hex(8)
+            try:
+                mine = await self.store.run(
+                    lambda redis: redis.set(
+                        key.companion("lease"), token, nx=True, px=policy.loading.milliseconds
+                    )
+                )
+                if mine:
+                    self.store.counts["refreshes"] += 1
+                    await self._load_and_store(key, policy, load, generation, token)
+            except Exception as error:  # the value that is there is still good
+                self._log(error)
+
+        task = asyncio.create_task(refresh())
+        self._refreshes.add(task)
+        task.add_done_callback(self._refreshes.discard)
+
+    def _log(self, error: Exception) -> None:
+        logger.debug("the cache goes on without Redis: %s", error)
+
+
+def cached(
+    policy: Policy[Value], *, by: Callable[Parameters, str]
+) -> Callable[
+    [Callable[Parameters, Awaitable[Value]]],
+    Callable[Concatenate[Cache, Parameters], Coroutine[Any, Any, Value]],
+]:
+    """Make a loader a cached one, which takes the cache as its first argument.
+
+        @cached(PROFILES, by=lambda database, user: user)
+        async def profile(database: Database, user: str) -> Profile: ...
+
+        await profile(cache, database, "user-123")
+
+    Args:
+        policy: what kind of data it gives.
+        by: the identifier, from the arguments of the loader.
+    """
+
+    def decorate(
+        load: Callable[Parameters, Awaitable[Value]],
+    ) -> Callable[Concatenate[Cache, Parameters], Coroutine[Any, Any, Value]]:
+        @functools.wraps(load)
+        async def get(
+            cache: Cache, /, *args: Parameters.args, **kwargs: Parameters.kwargs
+        ) -> Value:
+            return await cache.get(policy, by(*args, **kwargs), lambda: load(*args, **kwargs))
+
+        return get
+
+    return decorate
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    # More than once: redis-py now and then swallows the cancellation of what waits for an answer.
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.5)
+
+
+async def _begin(redis: Client, source: Key) -> bytes:
+    """The state of a source that has none, since it is new or was evicted."""
+    state = secrets.token_hex(8).encode()
+    there = await redis.set(str(source), state, nx=True, get=True, px=STATE.milliseconds)
+    return there if isinstance(there, bytes) else state
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

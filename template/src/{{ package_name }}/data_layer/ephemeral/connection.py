@@ -1,0 +1,106 @@
+"""The one factory of clients: a server, a cluster, or a master behind sentinels."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeAlias
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster, SSLConnection
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NoConnection
+
+from .address import Address, Topology
+from .settings import RedisSettings
+
+Client: TypeAlias = Redis | RedisCluster
+
+
+@asynccontextmanager
+async def connect(settings: RedisSettings, address: Address | None = None) -> AsyncIterator[Client]:
+    """A client that is closed at the end; nothing connects before it is first used.
+
+    A command is sent a second time when its connection turns out to be broken, since the server
+    may only have been restarted, and never because of a timeout.
+
+    Args:
+        settings: limits of time and connections.
+        address: where Redis is, such as `settings.queue_address()`; the cache's without it.
+    """
+    place = address or settings.address()
+    options: dict[str, Any] = {
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_timeout": settings.timeout,
+        "client_name": settings.service,
+        # RESP3 would bring a handshake about maintenance to each connection and change nothing.
+        "protocol": 2,
+        **place.options,
+    }
+    async with AsyncExitStack() as stack:
+        client: Client
+        match place.topology:
+            case Topology.SINGLE:
+                client = _single(settings, place, options)
+            case Topology.CLUSTER:
+                client = RedisCluster(
+                    startup_nodes=[ClusterNode(host, port) for host, port in place.hosts],
+                    max_connections=settings.pool_size,
+                    retry=_once_more(),
+                    ssl=place.tls,
+                    **options,
+                )
+            case Topology.SENTINEL:
+                sentinels = _sentinels(settings, place, options)
+                stack.push_async_callback(sentinels.aclose)
+                client = sentinels.master_for(
+                    place.master,
+                    max_connections=settings.pool_size,
+                    ssl=place.tls,
+                    retry=_once_more(),
+                    **options,
+                )
+        stack.push_async_callback(_close, client)
+        yield client
+
+
+async def _close(client: Client) -> None:
+    await client.aclose()
+    if isinstance(client, RedisCluster):
+        # Its own aclose leaves these open when it could not learn of the whole cluster.
+        await client.nodes_manager.aclose("startup_nodes")
+
+
+def _single(settings: RedisSettings, place: Address, options: dict[str, Any]) -> Redis:
+    kind: type[Connection] | type[UnixDomainSocketConnection] = UnixDomainSocketConnection
+    if place.hosts:
+        kind = SSLConnection if place.tls else Connection
+        [(options["host"], options["port"])] = place.hosts
+    pool = BlockingConnectionPool(
+        max_connections=settings.pool_size,
+        timeout=settings.timeout,
+        connection_class=kind,
+        retry=_once_more(),
+        **options,
+    )
+    return Redis.from_pool(pool)
+
+
+def _sentinels(settings: RedisSettings, place: Address, options: dict[str, Any]) -> Sentinel:
+    password = settings.sentinel_password
+    kept = {name: value for name, value in options.items() if name.startswith(("socket_", "ssl_"))}
+    return Sentinel(  # type: ignore[no-untyped-call]
+        place.hosts,
+        sentinel_kwargs={
+            **kept,
+            "ssl": place.tls,
+            "password": password.get_secret_value() if password else None,
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    )
+
+
+def _once_more() -> Retry:
+    return Retry(NoBackoff(), 1, supported_errors=(NoConnection,))

@@ -1,0 +1,91 @@
+"""Responses from the cache: one is made for all, unchanged ones are not sent, private ones never.
+
+What HTTP adds to the two-layer cache: ETag and If-None-Match, Cache-Control and Vary (RFC 9110,
+RFC 9111).
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from ..cache import Cache
+from ..keys import digest
+from ..policies import Policy
+
+Value = TypeVar("Value")
+
+PERSONAL = ("Authorization", "Cookie")
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+
+class Representation(BaseModel):
+    """A response body as JSON text, with its entity tag; the type of a policy for responses."""
+
+    model_config = ConfigDict(frozen=True)
+
+    body: str
+    etag: str
+
+
+async def respond(
+    request: Request,
+    cache: Cache,
+    policy: Policy[Representation],
+    load: Callable[[], Awaitable[bytes]],
+    *,
+    identifier: str | None = None,
+    max_age: int = 0,
+    vary: Sequence[str] = (),
+) -> Response:
+    """Answer a GET from the cache, with 304 where the client has it already.
+
+    A request that says who sends it (`Authorization`, or any cookie) gets a response of its own:
+    it is neither taken from the cache nor put there, and no proxy may keep it. So a route that
+    looks at the user by mistake shows nobody's data to others.
+
+    Args:
+        policy: how long the response stays, and what makes it go, as for any cached value.
+        load: makes the JSON of the body, for instance by `TypeAdapter.dump_json`.
+        identifier: which response of the policy it is; else the path, the query and what `vary`
+            names say it. Name it where a write must be able to invalidate it.
+        max_age: seconds that browsers and proxies may show it without asking; they can't be told
+            of an invalidation. With 0 they ask each time, and are mostly answered 304.
+        vary: headers of the request that `load` looks at, such as `Accept-Language`.
+    """
+
+    async def make() -> Representation:
+        body = await load()
+        return Representation(body=body.decode(), etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+    personal = any(name in request.headers for name in PERSONAL)
+    if personal:
+        found = await make()
+        control = "private, no-cache"
+    else:
+        found = await cache.get(policy, identifier or _identifier(request, vary), make)
+        control = f"public, max-age={max_age}" if max_age else "public, no-cache"
+    headers = {
+        "ETag": found.etag,
+        "Cache-Control": control,
+        "Vary": ", ".join((*PERSONAL, *vary)),
+    }
+    if _has(request, found.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(found.body, media_type="application/json", headers=headers)
+
+
+def _identifier(request: Request, vary: Sequence[str]) -> str:
+    query = sorted(request.query_params.multi_items())
+    varying = [(name.lower(), request.headers.getlist(name)) for name in vary]
+    return digest(repr((request.url.path, query, varying)))
+
+
+def _has(request: Request, etag: str) -> bool:
+    tags: list[Any] = request.headers.getlist("if-none-match")
+    sent = ",".join(tags)
+    # If-None-Match compares weakly: a proxy that compressed the body has weakened the tag.
+    return sent.strip() == "*" or etag in _TAG.findall(sent)

@@ -1,0 +1,127 @@
+"""The one way to name something in Redis: `{service}:{entity}:{identifier}:{version}`."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import quote, unquote_to_bytes
+
+from .errors import InvalidKey
+
+LONGEST = 1024
+_PART = re.compile(r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})")
+_COMPANION = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The name of one value: `Key("users", "profile", "user-123")` is `users:profile:user-123:v1`.
+
+    Every part may hold any text. What is not a letter or digit of ASCII, `-`, `_`, `.` or `~` is
+    written as `%` and two hexadecimal digits for each byte of UTF-8, so that no text looks like a
+    separator, a hash tag or a pattern, and two different keys never have one text. Serves DL-RD-05.
+
+    Attributes:
+        service: who owns the value; `REDIS_SERVICE` for everything of this project.
+        entity: what kind of value it is.
+        identifier: which one.
+        version: the version of what is stored, from 1; a change of the schema raises it, and old
+            and new code then meet in no value.
+    """
+
+    service: str
+    entity: str
+    identifier: str
+    version: int = 1
+    _text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("service", "entity", "identifier"):
+            if not getattr(self, name):
+                raise InvalidKey(f"The {name} of a key is empty; give it at least one character.")
+        if not _VERSION.fullmatch(f"v{self.version}"):
+            raise InvalidKey(f"The version of a key is {self.version}; count versions from 1.")
+        parts = map(_escaped, (self.service, self.entity, self.identifier))
+        text = ":".join((*parts, f"v{self.version}"))
+        object.__setattr__(self, "_text", text)
+        if (length := len(text)) > LONGEST:
+            raise InvalidKey(
+                f"A key of the entity {self.entity[:100]} is {length} bytes long, more than "
+                f"{LONGEST}; identify the value by `digest(identifier)` instead."
+            )
+
+    def __str__(self) -> str:
+        return self._text
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """The key that has this text.
+
+        Raises:
+            InvalidKey: no key has it; the message says which part is wrong.
+        """
+        shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+        parts = shown.split(":")
+        if len(parts) != 4:
+            raise InvalidKey(
+                f"{shown[:200]!r} is not of the form service:entity:identifier:version."
+            )
+        for name, part in zip(("service", "entity", "identifier"), parts, strict=False):
+            if not _PART.fullmatch(part):
+                raise InvalidKey(
+                    f"The {name} of {shown[:200]!r} is empty or not escaped as Key escapes it."
+                )
+        version = _VERSION.fullmatch(parts[3])
+        if version is None:
+            raise InvalidKey(f"{shown[:200]!r} does not end in a version, such as v1.")
+        try:
+            service, entity, identifier = map(_unescaped, parts[:3])
+            key = cls(service, entity, identifier, int(version[1]))
+        except UnicodeDecodeError:
+            raise InvalidKey(f"{shown[:200]!r} is not UTF-8 where it is escaped.") from None
+        if str(key) != shown:
+            raise InvalidKey(f"{shown[:200]!r} escapes what Key leaves as it is.")
+        return key
+
+    def companion(self, name: str) -> str:
+        """The name of something that belongs to this key, such as its lock: `{key}:name`.
+
+        The braces are a hash tag: Redis Cluster places what they hold by its text alone, which is
+        the key itself, so the companion is in the slot of its key and a script may use both.
+        """
+        if not _COMPANION.fullmatch(name):
+            raise InvalidKey(f"{name[:100]!r} is no name of a companion; use lowercase letters.")
+        return f"{{{self}}}:{name}"
+
+
+def digest(identifier: str) -> str:
+    """An identifier of fixed length for one that is too long, or that shall not be readable."""
+    encoded = identifier.encode("utf-8", "surrogatepass")
+    return f"sha256-{hashlib.sha256(encoded).hexdigest()}"
+
+
+def owner(text: str | bytes) -> Key:
+    """The key that a text is, or that it is the companion of.
+
+    Raises:
+        InvalidKey: it is neither.
+    """
+    shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+    if not shown.startswith("{"):
+        return Key.parse(shown)
+    inner, brace, name = shown[1:].rpartition("}:")
+    key = Key.parse(inner)
+    if not brace or not _COMPANION.fullmatch(name):
+        raise InvalidKey(f"{shown[:200]!r} is not the companion of a key.")
+    return key
+
+
+def _escaped(part: str) -> str:
+    # Most parts need no escape, and looking is far cheaper than quoting.
+    return part if _PLAIN.fullmatch(part) else quote(part, safe="", errors="surrogatepass")
+
+
+def _unescaped(part: str) -> str:
+    return unquote_to_bytes(part).decode("utf-8", "surrogatepass")

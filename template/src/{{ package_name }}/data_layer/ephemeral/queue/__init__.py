@@ -1,0 +1,22 @@
+"""The task queue: what may take long, or must happen although a process dies."""
+
+from .errors import QueueError, QueueFull, QueueUnreachable
+from .queue import DeadLetter, Job, Queue, QueueState
+from .settings import QueueSettings
+from .tasks import Task, task
+from .worker import run_scheduler, run_worker
+
+__all__ = [
+    "DeadLetter",
+    "Job",
+    "Queue",
+    "QueueError",
+    "QueueFull",
+    "QueueSettings",
+    "QueueState",
+    "QueueUnreachable",
+    "Task",
+    "run_scheduler",
+    "run_worker",
+    "task",
+]

@@ -1,0 +1,275 @@
+"""The queue on a Redis stream: a job is gone when it is done, and no sooner.
+
+taskiq sends, runs and times the jobs; the broker below keeps them. Why not taskiq's own for Redis:
+docs/decisions.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
+
+from ..cancellation import is_cancelled
+from ..connection import Client
+from .errors import QueueFull, QueueUnreachable
+from .keys import QueueKeys
+from .settings import QueueSettings
+
+logger = logging.getLogger(__name__)
+
+GROUP = "workers"
+BLOCK = 1.0
+PROMOTE_EVERY = 0.25
+PROMOTE_AT_ONCE = 100
+LONGEST_PAUSE = 5.0
+GONE_AFTER = 3_600_000
+"""Milliseconds after which a worker without jobs is struck from the list of the group."""
+
+# Whatever Redis may answer while it restarts, fails over or is rearranged.
+TROUBLE = (RedisError, RedisClusterException, OSError)
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What taskiq calls when a job is done."""
+
+    broker: "StreamBroker"
+    identifier: bytes
+
+    async def __call__(self) -> None:
+        await self.broker.acknowledge(self.identifier)
+
+
+class StreamBroker(AsyncBroker):
+    """Jobs in one stream with one group of workers.
+
+    - A job is deleted when it is acknowledged, so the stream's length is the backlog; it is never
+      trimmed, since that would drop jobs nobody has done: a full queue refuses.
+    - A worker says that it lives while it works, so a long task is not taken from it, and a dead
+      worker's jobs are taken over after `claim_after`, whether or not new ones arrive.
+    - A job that this worker can't read or does not know is left to another one; when nobody does
+      it, it becomes a dead letter.
+    """
+
+    def __init__(self, client: Client, settings: QueueSettings, keys: QueueKeys) -> None:
+        super().__init__()
+        self.client = client
+        self.settings = settings
+        self.keys = keys
+        self.consumer = secrets.token_hex(8)
+        self._running: set[bytes] = set()
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._texts = {file.stem: file.read_text(encoding="utf-8") for file in HERE.glob("*.lua")}
+        self._scripts = {name: client.register_script(text) for name, text in self._texts.items()}
+
+    async def startup(self) -> None:
+        """As taskiq has it; a worker begins to say that it lives."""
+        await super().startup()
+        if self.is_worker_process:
+            self._heartbeat = asyncio.create_task(self._say_alive())
+
+    async def kick(self, message: BrokerMessage) -> None:
+        """Take the job in.
+
+        Raises:
+            QueueFull: nothing was taken.
+            QueueUnreachable: the job may have been taken or not.
+        """
+        settings, labels = self.settings, message.labels
+        again = "attempt" in labels
+        once = "once" in labels and not again
+        try:
+            taken, copies = await self._enqueue(
+                message.task_id,
+                message.message,
+                round(float(labels.get("delay", 0)) * 1000),
+                # A job that is tried again has its place already.
+                0 if again else settings.max_jobs,
+                settings.once_ttl if once else 0,
+                settings.retention,
+            )
+        except TROUBLE as error:
+            raise QueueUnreachable(
+                f"The queue did not take {message.task_name}: {type(error).__name__}. "
+                "See REDIS_QUEUE_URL and `check --only DL-RD`."
+            ) from error
+        if copies < settings.replicas:
+            raise QueueUnreachable(
+                f"The queue took {message.task_name}, but {copies} of {settings.replicas} replicas "
+                "have it; a failover might lose it. See REDIS_QUEUE_REPLICAS."
+            )
+        if taken == -1:
+            raise QueueFull(
+                f"The queue {settings.name} holds {settings.max_jobs:,} jobs; {message.task_name} "
+                "was not taken. Start more workers, or raise REDIS_QUEUE_MAX_JOBS."
+            )
+
+    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
+        """The jobs for this worker, one at a time; Redis may come and go meanwhile."""
+        pause = 0.0
+        due = 0.0
+        while not is_cancelled():
+            try:
+                if monotonic() >= due:
+                    due = monotonic() + PROMOTE_EVERY
+                    await self._run(
+                        "promote",
+                        [self.keys.jobs, self.keys.delayed],
+                        PROMOTE_AT_ONCE,
+                        self.settings.retention,
+                    )
+                entry = await self._abandoned() or await self._next()
+                pause = 0.0
+            except TROUBLE as error:
+                if str(error).startswith("NOGROUP") and await self._make_group():
+                    continue
+                pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
+                logger.warning("The queue can't be read: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(pause)
+                continue
+            if entry is not None and self._is_known(entry[1]):
+                self._running.add(entry[0])
+                yield AckableMessage(data=entry[1], ack=Acknowledgement(self, entry[0]))
+
+    async def shutdown(self) -> None:
+        """Leave the group, unless jobs of this worker are for another one to take over."""
+        await super().shutdown()
+        if self._heartbeat is None:
+            return
+        # Not sooner: jobs that run while the worker stops must stay with it.
+        self._heartbeat.cancel()
+        await asyncio.wait([self._heartbeat])
+        with suppress(*TROUBLE):
+            await self._run("leave", [self.keys.jobs], GROUP, self.consumer)
+
+    async def bury(self, message: TaskiqMessage, reason: str) -> None:
+        """Keep the job as a dead letter, with the reason."""
+        settings = self.settings
+        await self.client.xadd(
+            self.keys.dead,
+            {"job": self.formatter.dumps(message).message, "reason": reason},
+            maxlen=settings.max_dead_letters,
+            approximate=False,
+        )
+        await self.client.expire(self.keys.dead, settings.retention)
+
+    async def requeue(self, letter: bytes, message: TaskiqMessage) -> bool:
+        """Move a dead letter back into the queue; False when somebody else has done so."""
+        job = self.formatter.dumps(message).message
+        return bool(
+            await self._run(
+                "requeue", [self.keys.jobs, self.keys.dead], letter, job, self.settings.retention
+            )
+        )
+
+    async def inspect(self) -> list[int]:
+        """Jobs, running, delayed, dead letters, workers, age of the oldest job in milliseconds."""
+        found: list[int] = await self._run(
+            "state", [self.keys.jobs, self.keys.delayed, self.keys.dead], GROUP
+        )
+        return found
+
+    async def _enqueue(self, task_id: str, *arguments: str | bytes | float) -> tuple[int, int]:
+        """What the script said, and how many replicas have what it wrote."""
+        keys = [self.keys.jobs, self.keys.delayed, self.keys.once(task_id)]
+        settings = self.settings
+        if not settings.replicas:
+            return await self._run("enqueue", keys, *arguments), 0
+        # WAIT counts what was written on its own connection.
+        async with self.client.pipeline(transaction=False) as pipe:
+            pipe.eval(self._texts["enqueue"], len(keys), *keys, *arguments)
+            pipe.wait(settings.replicas, round(settings.timeout * 500))
+            taken, copies = await pipe.execute()
+        return taken, copies
+
+    async def _run(self, script: str, keys: list[str], *arguments: str | bytes | float) -> Any:
+        return await self._scripts[script](keys=keys, args=arguments)
+
+    async def _abandoned(self) -> tuple[bytes, bytes] | None:
+        settings = self.settings
+        entry = await self._run(
+            "claim",
+            [self.keys.jobs, self.keys.dead],
+            GROUP,
+            self.consumer,
+            round(settings.claim_after * 1000),
+            settings.max_deliveries,
+            settings.max_dead_letters,
+            settings.retention,
+        )
+        if not entry:
+            return None
+        logger.warning("Took over job %s of a worker that is silent.", entry[0].decode())
+        return entry[0], entry[1][1]
+
+    async def _next(self) -> tuple[bytes, bytes] | None:
+        found: Any = await self.client.xreadgroup(
+            GROUP, self.consumer, {self.keys.jobs: ">"}, count=1, block=round(BLOCK * 1000)
+        )
+        if not found:
+            return None
+        [(_, [(identifier, fields)])] = found
+        return identifier, fields[b"job"]
+
+    async def _make_group(self) -> bool:
+        # From 0: a job may have been sent before the first worker came.
+        with suppress(ResponseError):  # another worker has just made it
+            await self.client.xgroup_create(self.keys.jobs, GROUP, id="0", mkstream=True)
+        with suppress(*TROUBLE):
+            return bool(await self.client.expire(self.keys.jobs, self.settings.retention))
+        return False
+
+    def _is_known(self, job: bytes) -> bool:
+        # taskiq acknowledges what it can't read or does not know, and the job would be lost:
+        # during a deployment another worker may know it.
+        try:
+            name = self.formatter.loads(job).task_name
+        except ValueError:
+            logger.error("A job can't be read; it is left to another worker.")
+            return False
+        if self.find_task(name) is None:
+            logger.error("No task is called %s here; its job is left to another worker.", name)
+            return False
+        return True
+
+    async def acknowledge(self, identifier: bytes) -> None:
+        """Delete the job, which is done."""
+        # The work is done; a server that restarts just now is no reason to do it again.
+        deadline = monotonic() + self.settings.claim_after
+        while True:
+            try:
+                await self._run("done", [self.keys.jobs], GROUP, identifier)
+            except TROUBLE:
+                if monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    def let_go(self, message: bytes | AckableMessage) -> None:
+        """Say no more that this worker is at the job: it has ended, acknowledged or not."""
+        if isinstance(message, AckableMessage) and isinstance(message.ack, Acknowledgement):
+            self._running.discard(message.ack.identifier)
+
+    async def _say_alive(self) -> None:
+        while not is_cancelled():
+            await asyncio.sleep(self.settings.claim_after / 4)
+            with suppress(*TROUBLE):
+                await self._run(
+                    "heartbeat",
+                    [self.keys.jobs],
+                    GROUP,
+                    self.consumer,
+                    GONE_AFTER,
+                    *self._running,
+                )

@@ -1,0 +1,150 @@
+"""Sending jobs, asking for their results, and looking at what waits and what died."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from taskiq import AsyncTaskiqTask, SendTaskError
+from taskiq.kicker import AsyncKicker
+
+from ...settings import InvalidSettings, load
+from ..connection import Client, connect
+from ..settings import RedisSettings
+from .broker import StreamBroker
+from .errors import QueueError
+from .failures import Failures
+from .keys import QueueKeys
+from .results import Results
+from .settings import QueueSettings
+from .tasks import P, R, Task
+
+Job = AsyncTaskiqTask
+"""A job that was sent: `task_id`, `is_ready()`, `wait_result(timeout=…)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """How much there is to do.
+
+    Attributes:
+        jobs: waiting and running ones.
+        running: taken by a worker, and not done.
+        delayed: waiting for their time.
+        dead: letters that nobody has looked after.
+        oldest: seconds that the oldest job waits or runs; 0 without one.
+        workers: that have been seen within the last hour.
+    """
+
+    jobs: int
+    running: int
+    delayed: int
+    dead: int
+    oldest: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that nobody will try again by itself."""
+
+    id: str
+    task: str
+    arguments: str
+    reason: str
+    died_at: datetime
+
+
+class Queue:
+    """The task queue; needs a running worker to get anything done."""
+
+    def __init__(self, broker: StreamBroker) -> None:
+        self.broker = broker
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: RedisSettings | None = None, queue: QueueSettings | None = None
+    ) -> AsyncIterator[Self]:
+        """The queue, closed at the end; settings default to the environment's.
+
+        A server that is down does not stop it from opening.
+
+        Raises:
+            InvalidSettings: a setting is missing or wrong.
+        """
+        redis, chosen = settings or load(RedisSettings), queue or load(QueueSettings)
+        address = redis.queue_address()
+        if address is None:
+            raise InvalidSettings(
+                "REDIS_QUEUE_URL is not set; put it into .env or the environment. The queue wants "
+                "a server of its own, since the cache's evicts what it has no place for."
+            )
+        # A worker waits for jobs longer than anybody waits for the cache.
+        patient = redis.model_copy(update={"timeout": chosen.timeout})
+        async with connect(patient, address) as client:
+            yield cls(_broker(client, chosen, redis.service))
+
+    async def send(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Have a worker run the task; returns when Redis has the job.
+
+        What the arguments hold travels as JSON: numbers, text, dates, pydantic models; no rows,
+        no sessions. Send it after the transaction that it is about has committed.
+
+        Raises:
+            QueueFull: the job was not taken.
+            QueueUnreachable: it may have been taken or not; `task.once(…)` makes repeating safe.
+        """
+        kicker: AsyncKicker[P, R] = AsyncKicker(task.name, self.broker, dict(task.labels))
+        try:
+            return await kicker.with_task_id(task.job_id).kiq(*args, **kwargs)
+        except SendTaskError as error:
+            if isinstance(error.__cause__, QueueError):
+                raise error.__cause__ from error.__cause__.__cause__
+            raise
+
+    async def state(self) -> QueueState:
+        """What is in the queue now."""
+        jobs, running, delayed, dead, workers, oldest = await self.broker.inspect()
+        return QueueState(jobs, running, delayed, dead, oldest / 1000, workers)
+
+    async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
+        """The dead letters, newest first."""
+        client, dead = self.broker.client, self.broker.keys.dead
+        entries: Any = await client.xrevrange(dead, count=limit)
+        return [self._letter(identifier, fields) for identifier, fields in entries]
+
+    async def retry(self, identifier: str) -> bool:
+        """Put a dead letter back into the queue, with all its attempts; False when it is gone."""
+        client, dead = self.broker.client, self.broker.keys.dead
+        entries: Any = await client.xrange(dead, identifier, identifier, count=1)
+        if not entries:
+            return False
+        message = self.broker.formatter.loads(entries[0][1][b"job"])
+        for label in ("attempt", "delay", "once"):
+            message.labels.pop(label, None)
+            if message.labels_types:
+                message.labels_types.pop(label, None)
+        return await self.broker.requeue(entries[0][0], message)
+
+    def _letter(self, identifier: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
+        milliseconds = int(identifier.split(b"-")[0])
+        try:
+            message = self.broker.formatter.loads(fields[b"job"])
+            task, arguments = message.task_name, f"{message.args} {message.kwargs}"
+        except ValueError:
+            task, arguments = "?", "can't be read"
+        return DeadLetter(
+            identifier.decode(),
+            task,
+            arguments,
+            fields[b"reason"].decode(),
+            datetime.fromtimestamp(milliseconds / 1000, UTC),
+        )
+
+
+def _broker(client: Client, settings: QueueSettings, service: str) -> StreamBroker:
+    broker = StreamBroker(client, settings, QueueKeys(service, settings.name))
+    broker.add_middlewares(Failures(broker))
+    return broker.with_result_backend(Results(client, broker.keys, ttl=settings.result_ttl))

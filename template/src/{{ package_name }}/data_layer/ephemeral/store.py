@@ -1,0 +1,144 @@
+"""The one door to Redis: every operation within its time, none while Redis is down."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Self, TypeVar
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+)
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoAnswer
+
+from ..settings import load
+from .breaker import Breaker
+from .connection import Client, connect
+from .errors import RedisUnavailable
+from .keys import Key
+from .settings import RedisSettings
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+# What says that the server, and not the command, is at fault.
+_DOWN = (
+    NoConnection,
+    NoAnswer,
+    TimeoutError,
+    OSError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    RedisClusterException,
+    MasterDownError,
+    ReadOnlyError,
+    AuthenticationError,
+    NoPermissionError,
+)
+
+
+class Store:
+    """Redis as this project may use it; `Store.open()` makes one for each process.
+
+    Attributes:
+        settings: what it was opened with.
+        client: redis-py's client, for what `run` is given and for nothing else.
+        counts: what happened, by name: `operations`, `failures`, `held_back`, `out_of_memory`, and
+            what the users of the store add.
+    """
+
+    def __init__(self, settings: RedisSettings, client: Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.counts: Counter[str] = Counter()
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause)
+        # Beyond the pool's size a cluster and a sentinel pool refuse instead of letting wait.
+        self._places = asyncio.Semaphore(settings.pool_size - 1)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: RedisSettings | None = None) -> AsyncIterator[Self]:
+        """A store that is closed at the end; `settings` default to the environment's.
+
+        A server that is down does not stop it from opening.
+
+        Raises:
+            InvalidSettings: a setting is missing or wrong.
+        """
+        chosen = settings or load(RedisSettings)
+        async with connect(chosen) as client:
+            yield cls(chosen, client)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the last operations were answered; False while Redis is left alone."""
+        return not self._breaker.is_open
+
+    def key(self, entity: str, identifier: str, version: int = 1) -> Key:
+        """A key of this service."""
+        return Key(self.settings.service, entity, identifier, version)
+
+    async def run(self, operation: Callable[[Client], Awaitable[Result]]) -> Result:
+        """Run one operation within `REDIS_TIMEOUT`, waiting for a connection included.
+
+        Args:
+            operation: is given the client. Its keys come from `key`, and whatever it writes gets a
+                `TimeToLive`. It may run in part, or without anybody hearing of it.
+
+        Raises:
+            RedisUnavailable: it was not answered in time, or Redis is left alone for the moment.
+                Go on without Redis.
+            redis.exceptions.ResponseError: the command itself is wrong.
+        """
+        self.counts["operations"] += 1
+        if not self._breaker.allows():
+            self.counts["held_back"] += 1
+            raise RedisUnavailable(
+                "Redis has not answered lately and is left alone for up to "
+                f"{self.settings.breaker_pause:g} s; see whether the server of REDIS_URL runs."
+            )
+        try:
+            async with asyncio.timeout(self.settings.timeout), self._places:
+                result = await operation(self.client)
+        except OutOfMemoryError as error:
+            # The server is well; only this write has no place.
+            self._breaker.succeeded()
+            self.counts["out_of_memory"] += 1
+            raise RedisUnavailable(
+                "Redis is full and evicts nothing; raise its maxmemory, or let it evict by "
+                "allkeys-lru."
+            ) from error
+        except _DOWN as error:
+            self._failed(error)
+            raise RedisUnavailable(
+                f"Redis did not do what it was asked ({_reason(error)}); see whether the server of "
+                "REDIS_URL runs, and REDIS_PASSWORD is its password."
+            ) from error
+        if not self.is_available:
+            logger.warning("Redis answers again")
+        self._breaker.succeeded()
+        return result
+
+    def _failed(self, error: BaseException) -> None:
+        was_available = self.is_available
+        self.counts["failures"] += 1
+        self._breaker.failed()
+        if was_available and not self.is_available:
+            logger.warning("Redis is left alone for now: %s", _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    first_line = str(error).strip().partition("\n")[0].rstrip(".")
+    return first_line or type(error).__name__
