@@ -13,10 +13,7 @@ import yaml
 
 from examples.render import answers, render, snapshot
 from tests.engines.timescaledb import timescaledb
-
-# Settings of the person's own shell, which a throwaway project must not follow.
-FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
-FOREIGN_PREFIXES = ("DATABASE_", "TEST_DATABASE_")
+from tests.projects import clean_environment
 
 
 def main() -> int:
@@ -46,7 +43,7 @@ def _demo(folder: Path, project: Path) -> int:
         began = monotonic()
         if command:
             subprocess.run(
-                command, cwd=project, env=_environment(), stdin=subprocess.DEVNULL, check=True
+                command, cwd=project, env=clean_environment(), stdin=subprocess.DEVNULL, check=True
             )
         else:
             render("everything", snapshot(folder / "template"), project)
@@ -76,14 +73,6 @@ def _demo(folder: Path, project: Path) -> int:
     return 0
 
 
-def _environment() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in FOREIGN and not name.startswith(FOREIGN_PREFIXES)
-    }
-
-
 def _versions(project: Path) -> str:
     show = (
         "import sys; from importlib.metadata import version as v;"
@@ -92,7 +81,7 @@ def _versions(project: Path) -> str:
     )
     python = project / ".venv" / "bin" / "python"
     return subprocess.run(
-        [python, "-c", show], capture_output=True, text=True, check=True, env=_environment()
+        [python, "-c", show], capture_output=True, text=True, check=True, env=clean_environment()
     ).stdout.strip()
 
 

@@ -24,6 +24,8 @@ FOREIGN_PREFIXES = (
     "TEST_",
     "POSTGRES_",
     "PG",
+    "FILES_",
+    "ANALYTICS_",
     "REDIS_",
     "PYTEST_",
     "COMPOSE_",
