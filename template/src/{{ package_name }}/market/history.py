@@ -4,6 +4,7 @@ import tempfile
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -103,14 +104,13 @@ async def plot(database: Database, symbol: str, picture: Path) -> None:
 
     Needs matplotlib, which the group `analysis` brings.
     """
-    import numpy as np
     from matplotlib.figure import Figure
 
     async with database.read_only() as session:
         rows = await indicators(session, symbol, before=date.max, limit=10_000)
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    days = np.array([row.day for row in rows], dtype="datetime64[D]")
+    days: Any = [row.day for row in rows]  # matplotlib knows dates, its types don't
     for label, values in (
         ("close", [row.close for row in rows]),
         (f"average of {SHORT} days", [row.short_average for row in rows]),
