@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv  # type: ignore[import-untyped]
-import pyarrow.dataset  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 
 from .atomic import replacing
@@ -153,9 +152,12 @@ def _demand_json(path: Path) -> None:
 
 
 def _dataset(path: Path, kind: str, schema: Any, nulls: Sequence[str]) -> Any:
+    # Not above: it brings pandas where that is installed, and every command would wait a second.
+    from pyarrow import dataset
+
     how: Any = kind
     if kind == "csv":
-        how = pyarrow.dataset.CsvFileFormat(
+        how = dataset.CsvFileFormat(
             # A null in a table of one column is an empty line, and a text may hold the end of one.
             parse_options=pyarrow.csv.ParseOptions(
                 ignore_empty_lines=False, newlines_in_values=True
@@ -168,7 +170,7 @@ def _dataset(path: Path, kind: str, schema: Any, nulls: Sequence[str]) -> Any:
                 quoted_strings_can_be_null=False,
             ),
         )
-    return pyarrow.dataset.dataset(path, format=how, schema=schema)
+    return dataset.dataset(path, format=how, schema=schema)
 
 
 def _reader(rows: Any, schema: Any) -> Any:
