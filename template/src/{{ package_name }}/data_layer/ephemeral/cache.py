@@ -38,25 +38,33 @@ ALONE = 1.0
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
 
 
-class _Flight:
-    """One load that everybody in this process waits for who asks for the same.
-
-    Attributes:
-        mark: the state of the sources, as this process knew it when the load began.
-        outdated: the value became old meanwhile, so it goes to those who wait and nowhere else.
-    """
-
-    def __init__(self, mark: tuple[int, ...]) -> None:
-        self.mark = mark
-        self.outdated = False
-        self.task: asyncio.Task[Any] | None = None
-
-
 class _Found(NamedTuple):
     """A value as Redis has it."""
 
     envelope: Envelope
     value: Any
+
+
+class _Flight:
+    """One look at Redis, and perhaps one load, for everybody in this process who asks for the same.
+
+    Who comes first looks, and waits for nobody. Loading is a task, so that it goes on when they
+    are cancelled who wait for it.
+
+    Attributes:
+        mark: the state of the sources, as this process knew it when the flight began.
+        outdated: the value became old meanwhile, so it goes to those who wait and nowhere else.
+        looked: the look is over. With neither `found` nor `task` it was cancelled.
+        found: what Redis had.
+        task: loads the value.
+    """
+
+    def __init__(self, mark: tuple[int, ...]) -> None:
+        self.mark = mark
+        self.outdated = False
+        self.looked = asyncio.Event()
+        self.found: _Found | None = None
+        self.task: asyncio.Task[Any] | None = None
 
 
 class Cache:
@@ -135,23 +143,24 @@ class Cache:
             What `load` raises, for everybody who waits in this process.
         """
         name = (policy.entity, policy.version, identifier)
-        mark = self._mark(policy.sources) if policy.sources else ()
-        entry = self._local.get(name)
-        if entry is not None and entry.mark == mark:
-            self.store.counts["hits_local"] += 1
-            value: Value | None = entry.value
-            return value
-        flight = self._flights.get(name)
-        if flight is None or flight.mark != mark:
-            flight = _Flight(mark)
-            self._flights[name] = flight
-            flight.task = asyncio.create_task(self._fly(flight, name, policy, load))
-            # Nobody asks for the error when all who waited were cancelled.
-            flight.task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        else:
-            self.store.counts["shared"] += 1
-        assert flight.task is not None  # noqa: S101
-        return cast("Value | None", await asyncio.shield(flight.task))
+        while True:
+            mark = self._mark(policy.sources) if policy.sources else ()
+            entry = self._local.get(name)
+            if entry is not None and entry.mark == mark:
+                self.store.counts["hits_local"] += 1
+                value: Value | None = entry.value
+                return value
+            flight = self._flights.get(name)
+            if flight is None or flight.mark != mark:
+                flight = _Flight(mark)
+                await self._look(flight, name, policy, load)
+            else:
+                self.store.counts["shared"] += 1
+                await flight.looked.wait()
+            if flight.task is not None:
+                return cast("Value | None", await asyncio.shield(flight.task))
+            if flight.found is not None:
+                return cast("Value | None", flight.found.value)
 
     def invalidate(self, session: WriteSession, policy: UserData[Any], *identifiers: str) -> None:
         """Drop values everywhere, as soon as the transaction that changes them has committed.
@@ -214,18 +223,62 @@ class Cache:
     def _mark(self, sources: tuple[Source, ...]) -> tuple[int, ...]:
         return tuple(self._changes[source.name] for source in sources)
 
-    async def _fly(
+    async def _look(
         self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
+    ) -> None:
+        """Give the flight what Redis has, or the task that loads it."""
+        self._flights[name] = flight
+        key = self._key(policy, name[2])
+        sources = [self._invalidations.source(source.name) for source in policy.sources]
+        generation: bytes | None = None
+        try:
+            # Redis may still hold what this process has seen change.
+            if not (self.pending and any(map(self._invalidations.is_pending, (key, *sources)))):
+                try:
+                    stored, generation = await self._read(key, sources)
+                    flight.found = self._good(policy, stored, generation)
+                except (RedisUnavailable, RedisError) as error:
+                    self._log(error)
+            if flight.found is not None:
+                lasting = self._hit(flight.found, key, policy, load)
+                self._keep(flight, name, policy, flight.found.value, lasting)
+            else:
+                flight.task = asyncio.create_task(
+                    self._fly(flight, name, key, policy, load, generation)
+                )
+                # Nobody asks for the error when all who waited were cancelled.
+                flight.task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        finally:
+            if flight.task is None:
+                self._land(flight, name)
+            flight.looked.set()
+
+    async def _fly(
+        self,
+        flight: _Flight,
+        name: Name,
+        key: Key,
+        policy: Policy[Any],
+        load: Loader[Any],
+        generation: bytes | None,
     ) -> Any:
         try:
-            value, lasting = await self._fetch(flight, name, policy, load)
-            seconds = self._seconds(policy, value, lasting)
-            if seconds and not self._is_old(flight, policy):
-                self._local.put(name, value, seconds, flight.mark)
+            value, lasting = await self._fetch(key, policy, load, generation)
+            self._keep(flight, name, policy, value, lasting)
             return value
         finally:
-            if self._flights.get(name) is flight:
-                del self._flights[name]
+            self._land(flight, name)
+
+    def _land(self, flight: _Flight, name: Name) -> None:
+        if self._flights.get(name) is flight:
+            del self._flights[name]
+
+    def _keep(
+        self, flight: _Flight, name: Name, policy: Policy[Any], value: Any, lasting: float
+    ) -> None:
+        seconds = self._seconds(policy, value, lasting)
+        if seconds and not self._is_old(flight, policy):
+            self._local.put(name, value, seconds, flight.mark)
 
     def _is_old(self, flight: _Flight, policy: Policy[Any]) -> bool:
         return flight.outdated or flight.mark != self._mark(policy.sources)
@@ -238,32 +291,28 @@ class Cache:
         return min(policy.local.seconds, bound, lasting)
 
     async def _fetch(
-        self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
+        self, key: Key, policy: Policy[Any], load: Loader[Any], generation: bytes | None
     ) -> tuple[Any, float]:
-        """The value, and how many seconds it lasts in Redis."""
-        key = self._key(policy, name[2])
-        counts = self.store.counts
-        sources = [self._invalidations.source(source.name) for source in policy.sources]
-        if self.pending and any(map(self._invalidations.is_pending, (key, *sources))):
-            # Redis may still hold what this process has seen change.
+        """The value, and how many seconds it lasts in Redis; without a generation Redis is out."""
+        if generation is None:
             return await self._load(policy, load), ALONE
-        lease: str | None = None
         try:
-            stored, generation = await self._read(key, sources)
-            found = self._good(policy, stored, generation)
-            if found is None:
-                lease, found = await self._wait_for_turn(key, policy, generation)
-            if found is not None:
-                counts["hits"] += 1
-                now = _now()
-                if found.envelope.is_due(now):
-                    self._refresh_early(key, policy, load, generation)
-                return found.value, max(0.0, (found.envelope.expires - now) / 1000)
+            lease, found = await self._wait_for_turn(key, policy, generation)
         except (RedisUnavailable, RedisError) as error:
             self._log(error)
             return await self._load(policy, load), ALONE
-        counts["misses"] += 1
+        if found is not None:
+            return found.value, self._hit(found, key, policy, load)
+        self.store.counts["misses"] += 1
         return await self._load_and_store(key, policy, load, generation, lease)
+
+    def _hit(self, found: _Found, key: Key, policy: Policy[Any], load: Loader[Any]) -> float:
+        """How many seconds it lasts in Redis; perhaps it is loaded again ahead of that."""
+        self.store.counts["hits"] += 1
+        now = _now()
+        if found.envelope.is_due(now):
+            self._refresh_early(key, policy, load, found.envelope.generation)
+        return max(0.0, (found.envelope.expires - now) / 1000)
 
     async def _read(self, key: Key, sources: list[Key]) -> tuple[bytes | None, bytes]:
         """What is stored, and the state of the sources."""
