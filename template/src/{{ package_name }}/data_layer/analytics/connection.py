@@ -1,9 +1,11 @@
 """Connections to DuckDB: limited in memory, threads and disk, and closed to the network."""
 
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,8 @@ def limited(settings: AnalyticsSettings) -> Iterator[duckdb.DuckDBPyConnection]:
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
     }
-    try:
-        spill = Path(tempfile.mkdtemp(prefix=SPILL, dir=settings.temp_directory))
-    except OSError as error:
-        raise AnalyticsError(
-            f"ANALYTICS_TEMP_DIRECTORY, {settings.temp_directory}, can't be written "
-            f"({error.strerror})."
-        ) from None
-    try:
-        # A folder for each: two processes would overwrite each other's files in one.
+    # A folder for each: two processes would overwrite each other's files in one.
+    with _spill(settings) as spill:
         connection = duckdb.connect(config=config | {"temp_directory": str(spill)})
         try:
             connection.execute("SET TimeZone = 'UTC'")
@@ -45,5 +40,46 @@ def limited(settings: AnalyticsSettings) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def _spill(settings: AnalyticsSettings) -> Iterator[Path]:
+    """A folder that is removed at the end; those that killed processes have left go first."""
+    parent = settings.temp_directory or Path(tempfile.gettempdir())
+    for left in parent.glob(f"{SPILL}*"):
+        with suppress(OSError):
+            _remove(left, _lock(left))
+    try:
+        folder, lock = _made(parent)
+    except OSError as error:
+        raise AnalyticsError(
+            f"ANALYTICS_TEMP_DIRECTORY, {parent}, can't be written ({error.strerror})."
+        ) from None
+    try:
+        yield folder
     finally:
-        shutil.rmtree(spill, ignore_errors=True)
+        _remove(folder, lock)
+
+
+def _made(parent: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=SPILL, dir=parent))
+        # Before it is locked, another process may take it for a left one.
+        with suppress(FileNotFoundError, BlockingIOError):
+            return folder, _lock(folder)
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder; the system frees the lock however this process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
