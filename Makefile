@@ -6,6 +6,12 @@ RUN := $(UV) run --quiet
 TESTS ?= tests
 PYTEST ?=
 
+# make test EVERY=1 runs a module's own tests in every combination that has it, not only where it is
+# alone and where everything is.
+ifdef EVERY
+export EVERY
+endif
+
 # make demo KEEP=../market-desk leaves the rendered project there.
 KEEP ?=
 export KEEP

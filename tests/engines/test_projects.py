@@ -56,7 +56,11 @@ AT_ONCE = "tests/market/test_routes.py::test_two_hundred_changes_at_once_lose_no
 def test_its_own_tests_pass_on_a_real_engine(
     combination: Combination, project: Path, server: str, timescaledb_server: str
 ) -> None:
-    """All of the core's at both ends and beside every module; what an answer changes, always."""
+    """What the modules share, always; a module's own tests alone and beside all the others.
+
+    The core's own run where nothing is beside them and where everything is. `make test EVERY=1`
+    runs every module's own tests in every combination that has it.
+    """
 
     def passes(*arguments: str, on: str = server, migrated: bool = True) -> None:
         command = ("pytest", "-q", "--color=no", *arguments)
@@ -67,16 +71,28 @@ def test_its_own_tests_pass_on_a_real_engine(
         passes()
         return
     on_timescaledb = "timescaledb" in combination.modules
-    migrated = [path for path in (*MIGRATED, TIMESERIES) if (project / path).exists()]
+    own = runs_own_tests(combination)
+    candidates = (*MIGRATED, TIMESERIES) if own else MIGRATED
+    migrated = [path for path in candidates if (project / path).exists()]
     if on_timescaledb:
         passes(*migrated, "--deselect", AT_ONCE, on=timescaledb_server)
     else:
         passes(*migrated)
-    others = [path for path in folders_of(combination) if path != TIMESERIES]
     if combination == EVERYTHING:
         others = ["tests", *(f"--ignore={path}" for path in (*migrated, FIXTURES))]
+    elif own:
+        others = [path for path in folders_of(combination) if path != TIMESERIES]
+    else:
+        others = []
     if others:
         passes(*others, migrated=not on_timescaledb)
+
+
+def runs_own_tests(combination: Combination) -> bool:
+    """Whether the tests of the modules themselves run, which need no other module."""
+    alone = len(combination.modules) <= 1
+    ends = (EVERYTHING, Combination(EVERYTHING.modules, http_api=False, example=False))
+    return alone or combination in ends or "EVERY" in os.environ
 
 
 def folders_of(combination: Combination) -> list[str]:
