@@ -6,8 +6,8 @@ RUN := $(UV) run --quiet
 TESTS ?= tests
 PYTEST ?=
 
-# make test EVERY=1 runs a module's own tests in every combination that has it, not only where it is
-# alone and where everything is.
+# make test EVERY=1 installs each of the 64 combinations, not only those whose HTTP API and worked
+# example are both there or both left out.
 ifdef EVERY
 export EVERY
 endif

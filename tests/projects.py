@@ -18,7 +18,16 @@ PACKAGE = "my_project"
 COMMAND = "my-project"
 
 # What a developer's shell may hold and a rendered project must not see.
-FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+FOREIGN = (
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    # Where nothing compiled is kept, each process compiles all that it imports: seconds.
+    "PYTHONDONTWRITEBYTECODE",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+)
 FOREIGN_PREFIXES = (
     "DATABASE_",
     "TEST_",

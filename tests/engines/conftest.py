@@ -1,5 +1,6 @@
 """Rendered projects that are installed: each in an environment of its own, on a shared server."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.combinations import MODULES, Combination, cores, module_sets
+from tests.combinations import MODULES, Combination, cores
 from tests.engines.timescaledb import timescaledb
 from tests.projects import PACKAGE, clean_environment, commit_all, run, uv
 
@@ -22,11 +23,17 @@ with embedded_server(durable=False) as server:
 
 
 def installed_combinations() -> list[Combination]:
-    """Every module set with everything beside it; none and all of them also without the rest."""
+    """Every set of modules, with the HTTP API and the worked example and without both.
+
+    One without the other, which is rendered and type-checked for every set, is installed for
+    no module and for all of them; with EVERY in the environment, for every set.
+    """
     ends = ((), tuple(MODULES))
-    chosen = [core for core in cores() if core[0] in ends or (core[1] and core[2])]
-    assert {core[0] for core in chosen} == set(module_sets())
-    return [Combination(*core) for core in chosen]
+    return [
+        Combination(modules, http_api, example)
+        for modules, http_api, example in cores()
+        if http_api == example or modules in ends or "EVERY" in os.environ
+    ]
 
 
 COMBINATIONS = installed_combinations()
@@ -91,7 +98,10 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def timescaledb_server() -> Iterator[str]:
-    """The URL of one TimescaleDB for all projects of this worker."""
+def timescaledb_server(combination: Combination) -> Iterator[str]:
+    """The URL of a TimescaleDB for the projects that need one; empty for the others."""
+    if "timescaledb" not in combination.modules:
+        yield ""
+        return
     with timescaledb() as url:
         yield url

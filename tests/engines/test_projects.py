@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,9 @@ AT_ONCE = "tests/market/test_routes.py::test_two_hundred_changes_at_once_lose_no
 def test_its_own_tests_pass_on_a_real_engine(
     combination: Combination, project: Path, server: str, timescaledb_server: str
 ) -> None:
-    """What the modules share, always; a module's own tests alone and beside all the others.
+    """Those of its modules and what migrates the project itself, in every combination.
 
-    The core's own run where nothing is beside them and where everything is. `make test EVERY=1`
-    runs every module's own tests in every combination that has it.
+    The core's own, which no answer changes, run where nothing is beside it and where everything is.
     """
 
     def passes(*arguments: str, on: str = server, migrated: bool = True) -> None:
@@ -70,61 +70,47 @@ def test_its_own_tests_pass_on_a_real_engine(
     if combination in WHOLE:
         passes()
         return
-    on_timescaledb = "timescaledb" in combination.modules
-    own = runs_own_tests(combination)
-    candidates = (*MIGRATED, TIMESERIES) if own else MIGRATED
-    migrated = [path for path in candidates if (project / path).exists()]
-    if on_timescaledb:
-        passes(*migrated, "--deselect", AT_ONCE, on=timescaledb_server)
-    else:
-        passes(*migrated)
+    modules = module_tests(combination)
+    migrated = [path for path in MIGRATED if (project / path).exists()]
+    if not timescaledb_server:
+        passes(*migrated, *modules)
+        return
+    modules.remove(TIMESERIES)
+    passes(*migrated, TIMESERIES, "--deselect", AT_ONCE, on=timescaledb_server)
     if combination == EVERYTHING:
-        others = ["tests", *(f"--ignore={path}" for path in (*migrated, FIXTURES))]
-    elif own:
-        others = [path for path in folders_of(combination) if path != TIMESERIES]
+        others = ["tests", *(f"--ignore={path}" for path in (*migrated, TIMESERIES, FIXTURES))]
     else:
-        others = []
+        others = modules
     if others:
-        passes(*others, migrated=not on_timescaledb)
+        passes(*others, migrated=False)
 
 
-def runs_own_tests(combination: Combination) -> bool:
-    """Whether the tests of the modules themselves run, which need no other module."""
-    alone = len(combination.modules) <= 1
-    ends = (EVERYTHING, Combination(EVERYTHING.modules, http_api=False, example=False))
-    return alone or combination in ends or "EVERY" in os.environ
+def module_tests(combination: Combination) -> list[str]:
+    """The folders of the tests that the modules bring."""
+    core = replace(combination, modules=())
+    added = expected_paths(combination) - expected_paths(core)
+    tests = (path.split("/") for path in added if path.startswith("tests/data_layer/"))
+    return sorted({"/".join(parts[:3]) for parts in tests})
 
 
-def folders_of(combination: Combination) -> list[str]:
-    """Where the tests of what the answers add to the core stand."""
-    return sorted(
-        {
-            "/".join(path.split("/")[:3])
-            for path in expected_paths(combination) - expected_paths(MINIMAL)
-            if path.startswith("tests/data_layer/")
-        }
-    )
-
-
-def _server(combination: Combination, timescaledb_server: str) -> tuple[str, ...]:
+@pytest.fixture
+def on_server(timescaledb_server: str) -> tuple[str, ...]:
     """TimescaleDB is not embedded, so the commands are given a server with it."""
-    return ("--server", timescaledb_server) if "timescaledb" in combination.modules else ()
+    return ("--server", timescaledb_server) if timescaledb_server else ()
 
 
 def test_the_story_is_told(
-    combination: Combination, project: Path, timescaledb_server: str
+    combination: Combination, project: Path, on_server: tuple[str, ...]
 ) -> None:
     """`demo` needs no settings, makes a database of its own and leaves nothing behind."""
     before = files(project)
-    output = call(project, COMMAND, "demo", *_server(combination, timescaledb_server))
+    output = call(project, COMMAND, "demo", *on_server)
     assert re.search(r"The (server and its data are|database is) removed\.", output)
     assert ("No story to tell" in output) == (not combination.example)
     assert files(project) == before
 
 
-def test_a_new_project_passes_its_own_checklist(
-    combination: Combination, project: Path, timescaledb_server: str
-) -> None:
+def test_a_new_project_passes_its_own_checklist(project: Path, on_server: tuple[str, ...]) -> None:
     """`init` writes the secrets, `embedded` gives a migrated server, `check` is green."""
     call(project, COMMAND, "init")
     try:
@@ -134,16 +120,14 @@ def test_a_new_project_passes_its_own_checklist(
         assert password
         assert git("status", "--porcelain", cwd=project) == ""
 
-        embedded = (COMMAND, "embedded", *_server(combination, timescaledb_server))
-        report = call(project, *embedded, COMMAND, "check", "--json")
-        results, _ = json.JSONDecoder().raw_decode(report, report.index("{"))
+        checks = f"{COMMAND} check --json && {COMMAND} check --markdown"
+        report = call(project, COMMAND, "embedded", *on_server, "sh", "-c", checks)
+        results, end = json.JSONDecoder().raw_decode(report, report.index("{"))
         verdicts = {check["id"]: check["verdict"] for check in results["checks"]}
         assert len(verdicts) >= 15
         assert set(verdicts.values()) <= {"passed", "advice"}
+        assert "DL-PG-01" in report[end:]
         assert password[1].strip("'\"") not in report
-
-        call(project, *embedded, COMMAND, "check")
-        assert "DL-PG-01" in call(project, *embedded, COMMAND, "check", "--markdown")
     finally:
         (project / ".env").unlink()
 
