@@ -23,9 +23,16 @@ from .manifest import Manifest
 from .remote import CACHED, Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
-from .tree import DataTree, Folder
+from .tree import README, DataTree, Folder
 
 PROGRAM = __name__.partition(".")[0].replace("_", "-")
+
+SCRIPTS = """\
+# Scripts
+
+How data get into the data tree and what is made of them. [files.md](../docs/data-layer/files.md) shows
+what to call: `fetch` for a download, `batches` and `write` for what is made of it.
+"""
 
 files_commands = typer.Typer(
     help="The data tree: what is there, what is wrong with it, where more of it comes from.",
@@ -49,12 +56,17 @@ InTree = Annotated[
 
 @files_commands.command()
 def init() -> None:
-    """Create what is missing of the tree: its folders, and the READMEs that git tracks."""
+    """Create what is missing: the folders of the tree, their READMEs, and that of scripts/."""
     tree = DataTree.of_settings()
     created = tree.create()
     for folder in created:
         typer.echo(f"Made {tree.folder(folder)}.")
     written = tree.write_readmes()
+    scripts = root() / "scripts" / README
+    if not scripts.exists():
+        scripts.parent.mkdir(exist_ok=True)
+        scripts.write_text(SCRIPTS, encoding="utf-8", newline="\n")
+        written.append(scripts)
     for path in written:
         typer.echo(f"Wrote {path}.")
     if not created and not written:
