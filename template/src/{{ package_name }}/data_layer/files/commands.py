@@ -30,8 +30,8 @@ PROGRAM = __name__.partition(".")[0].replace("_", "-")
 SCRIPTS = """\
 # Scripts
 
-How data get into the data tree and what is made of them. [files.md](../docs/data-layer/files.md) shows
-what to call: `fetch` for a download, `batches` and `write` for what is made of it.
+How data get into the data tree and what is made of them. What to call stands in
+[files.md](../docs/data-layer/files.md): `fetch`, then `batches` and `write`.
 """
 
 files_commands = typer.Typer(
