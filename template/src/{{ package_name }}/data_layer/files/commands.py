@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
 
 from .. import checklist
 from ..project import root
@@ -23,7 +25,7 @@ from .manifest import Manifest
 from .remote import CACHED, Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
-from .tree import README, DataTree, Folder
+from .tree import README, DataTree, Folder, printable
 
 PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
@@ -34,7 +36,19 @@ How data get into the data tree and what is made of them. What to call stands in
 [files.md](../docs/data-layer/files.md): `fetch`, then `batches` and `write`.
 """
 
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FilesError(f"{error.filename or root()}: {error.strerror or error}.") from None
+
+
 files_commands = typer.Typer(
+    cls=_Group,
     help="The data tree: what is there, what is wrong with it, where more of it comes from.",
     epilog=f"""
 **Examples**
@@ -99,7 +113,7 @@ def ls(
             missing.append(f"and {len(row.gaps) - 3} gaps more")
         table.add_row(
             row.folder,
-            row.what,
+            Text(row.what),  # what is in a name is no markup
             f"{row.files:,}",
             str(row.start or ""),
             str(row.end or ""),
@@ -214,7 +228,7 @@ def prune_cache(
         if not path.is_relative_to(cache.folder) and path.stat().st_mtime < time.time() - ABANDONED
     ]
     for path in (*old, *killed):
-        typer.echo(f"{tree.root.name}/{path.relative_to(tree.root).as_posix()}")
+        typer.echo(f"{tree.root.name}/{printable(path.relative_to(tree.root).as_posix())}")
     freed = sum(path.stat().st_size for path in (*old, *killed))
     count = len(old) + len(killed)
     if dry_run:

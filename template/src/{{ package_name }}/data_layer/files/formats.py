@@ -88,12 +88,21 @@ def batches(
 def row_count(path: Path) -> int | None:
     """How many rows a table has; None when the file is no table that can be read here.
 
-    Parquet and Feather say it themselves; a CSV is read through.
+    Parquet and Feather say it themselves; a CSV is read through. One with remarks above its header
+    or in another encoding has rows too, and only whoever knows it can count them.
+
+    Raises:
+        FilesError: there is no such file.
     """
     if not is_table(path):
         return None
-    with _sentences(path):
-        count: int = _dataset(path, table_format(path), None, ()).count_rows()
+    if not path.is_file():
+        raise FilesError(f"There is no file {path}.")
+    try:
+        with _sentences(path):
+            count: int = _dataset(path, table_format(path), None, ()).count_rows()
+    except FilesError:
+        return None
     return count
 
 

@@ -28,7 +28,7 @@ class Entry(BaseModel):
         time: when it was recorded.
         sha256: of the whole file, in lowercase hexadecimal digits.
         size: in bytes.
-        rows: of a table; None for other files.
+        rows: of a table; None for other files, and for a table that can't be read as it is.
         licence: under which the data may be used.
     """
 
