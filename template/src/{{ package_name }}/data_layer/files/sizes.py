@@ -52,7 +52,8 @@ def judge(project: Path, tree: DataTree) -> Sizes:
         if size > NEVER_FROM:
             refused.append(
                 f"{printable(path)} has {readable(size)}; a file above {readable(NEVER_FROM)} "
-                "never goes into git. Keep it in data/raw/ or on the remote, with a script that gets it."
+                "never goes into git. Keep it in data/raw/ or on the remote, with a script that "
+                "gets it."
             )
         elif size >= LFS_FROM and path not in lfs:
             suggested.append(
