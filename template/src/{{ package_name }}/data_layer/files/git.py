@@ -1,9 +1,10 @@
 """What the project's git says about files; never changes anything."""
 
+import io
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,10 +57,12 @@ def staged(project: Path, *folders: str) -> dict[str, Staged]:
         raise FilesError("git lacks contents that its index names; `git fsck` says which.")
     sizes = {path: int(size) for path, size in zip(blobs, told, strict=True)}
     short = [path for path, size in sizes.items() if size <= _LONGEST_POINTER]
+    given = _given_to_lfs(project, short)
+    contents = _contents(project, [blobs[path] for path in given])
     kept = {
-        path: size
-        for path in _given_to_lfs(project, short)
-        if (size := _size_of_pointer(_output(project, "cat-file", "blob", blobs[path].decode())))
+        path: int(pointer[2])
+        for path, content in zip(given, contents, strict=True)
+        if (pointer := _POINTER.fullmatch(content))
     }
     return {path: Staged(kept.get(path, size), path in kept) for path, size in sizes.items()}
 
@@ -81,9 +84,12 @@ def _given_to_lfs(project: Path, paths: Iterable[str]) -> list[str]:
     return [path.decode(errors="surrogateescape") for path, value in triples if value == b"lfs"]
 
 
-def _size_of_pointer(content: bytes) -> int | None:
-    found = _POINTER.fullmatch(content)
-    return int(found[2]) if found else None
+def _contents(project: Path, blobs: Iterable[bytes]) -> Iterator[bytes]:
+    asked = b"".join(blob + b"\n" for blob in blobs)
+    told = io.BytesIO(_output(project, "cat-file", "--batch=%(objectsize)", stdin=asked))
+    while size := told.readline():
+        yield told.read(int(size))
+        told.readline()
 
 
 def _output(project: Path, *arguments: str, stdin: bytes = b"") -> bytes:
