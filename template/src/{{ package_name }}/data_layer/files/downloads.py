@@ -16,7 +16,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from .atomic import PART, publish
+from .atomic import PART, publish, writing
 from .errors import FilesError
 from .manifest import Entry, Manifest, hash_of
 from .tree import DataTree
@@ -113,7 +113,9 @@ def fetch(
     """
     target = tree.path(download.path)
     manifest = Manifest(tree)
-    with _writing(target), FileLock(_beside(target, ".lock")):
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target), FileLock(_beside(target, ".lock")):
         if known := _already_there(download, target, manifest):
             return known
         with _progress(console) as progress:
@@ -195,15 +197,6 @@ def _pause_after(error: Exception) -> bool | float:
     if not isinstance(error, _TryAgain):
         return False
     return True if error.pause is None else error.pause
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise FilesError(f"{target} can't be written: {error.strerror or error}.") from None
 
 
 class _Part:
