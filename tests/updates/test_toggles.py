@@ -1,11 +1,13 @@
 """An answer changed and changed back leaves the tree as it was, a person's work included."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.combinations import MODULES
-from tests.projects import commit_all, files
+from tests.markdown import dead_links
+from tests.projects import clean_environment, commit_all, files, run
 from tests.updates.conftest import answers, append, begin, conflicts, is_yours, update
 
 TOGGLES: list[tuple[str, object, object]] = [
@@ -86,3 +88,28 @@ def test_a_toggled_project_equals_a_new_one(current: Path, tmp_path: Path, http_
         return {path: content for path, content in files(project).items() if not is_yours(path)}
 
     assert managed(toggled) == managed(fresh)
+
+
+@pytest.mark.parametrize("example", [True, False])
+def test_files_switched_on_later_is_whole_after_init(
+    current: Path, environment: Path, tmp_path: Path, example: bool
+) -> None:
+    """What is yours comes with the first copy alone, so a command makes what pages link to."""
+    project = begin(current, tmp_path / "project", example=example)
+    update(project, modules=["files"])
+    run(
+        *(environment / "bin" / "python", "-m", "my_project", "files", "init"),
+        cwd=project,
+        env=clean_environment(PYTHONPATH=project / "src"),
+    )
+    pages = [project / path for path in files(project) if path.endswith(".md")]
+    assert project / "docs" / "data-layer" / "files.md" in pages
+    assert dead_links(project, pages) == []
+    commit_all(project, "Begin the data tree")
+    assert {path for path in files(project) if path.startswith(("data/raw", "scripts"))} == {
+        "data/raw/README.md",
+        "scripts/README.md",
+    }
+    # mypy refuses to run where a pattern finds nothing.
+    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    assert all(any(project.glob(pattern)) for pattern in settings["tool"]["mypy"]["files"])

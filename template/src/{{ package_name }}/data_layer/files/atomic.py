@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import FilesError
+
 PART = ".part"
 
 
@@ -15,16 +17,34 @@ def replacing(target: Path) -> Iterator[Path]:
 
     The file is hidden and ends in `.part`, so no pattern for data finds it. Its content and the
     new name are on the disk when the block is left; a crash before leaves `target` as it was.
+
+    Raises:
+        FilesError: the disk refuses the file or its name.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.parent / f".{target.name}.{secrets.token_hex(6)}{PART}"
-    try:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         part.touch(exist_ok=False)
+    try:
         yield part
-        publish(part, target)
+        with writing(target):
+            publish(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Around what only the disk can refuse: a full one or a name too long becomes a sentence.
+
+    Raises:
+        FilesError: it did.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FilesError(f"{target} can't be written: {error.strerror or error}.") from None
 
 
 def publish(part: Path, target: Path) -> None:

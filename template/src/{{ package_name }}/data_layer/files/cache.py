@@ -154,7 +154,9 @@ def _drop(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        if path.name.startswith(".") and time.time() - os.fstat(held).st_mtime < _STALE:
+        # Also one of the future: the clock may have been set back since.
+        age = abs(time.time() - os.fstat(held).st_mtime)
+        if path.name.startswith(".") and age < _STALE:
             return False  # somebody fills it
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from .names import SeriesName, gaps, looks_like_series, overlaps
 from .remote import Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
-from .tree import README, DataTree, Folder
+from .tree import README, DataTree, Folder, printable
 
 # A write or a download that takes longer than a day is rarer than one that was killed.
 ABANDONED = 86_400.0
@@ -70,18 +70,19 @@ def _git_strategy() -> Finding:
     if not git.is_repository(project):
         return advice("The project is no git repository yet.", "Type git init.")
     inside = tree.root.relative_to(project).as_posix()
+    # git looks at no path beyond a link, and takes the link itself or not.
     out = [
         f"{inside}/{pattern.format(folder.value)}"
         for folder in Folder
         if folder is not Folder.SAMPLES
-        for pattern in _OUT
+        for pattern in (("{}",) if tree.folder(folder).is_symlink() else _OUT)
     ]
     kept = [f"{inside}/{name}" for name in _IN]
     ignored = git.ignored(project, [*out, *kept])
     wrong = [f"would take {path}" for path in out if path not in ignored]
     wrong += [f"would not take {path}" for path in kept if path in ignored]
     wrong += [
-        f"tracks {path}"
+        f"tracks {printable(path)}"
         for path in git.staged(project, inside)
         if Path(path).name != README and not path.startswith(f"{inside}/{Folder.SAMPLES.value}/")
     ]
@@ -121,9 +122,9 @@ def _names() -> Finding:
             right += 1
         except FilesError as error:
             if looks_like_series(path.name):
-                wrong.append(f"{tree.name(path)}: {error}")
+                wrong.append(f"{_within(tree, path)}: {error}")
             elif path.suffix == ".parquet":
-                unlike.append(tree.name(path))
+                unlike.append(_within(tree, path))
     if wrong:
         return failed(_some(wrong, " "), "Rename them, and what writes them.")
     if unlike:
@@ -161,7 +162,9 @@ def _sources() -> Finding:
     text = readme.read_text(encoding="utf-8").lower()
     named = {entry.source for entry in Manifest(tree).entries().values()}
     unnamed = {one for one in named if one.lower() not in text}
-    unnamed |= {path.name for path in tree.files(Folder.SAMPLES) if path.name.lower() not in text}
+    unnamed |= {
+        printable(path.name) for path in tree.files(Folder.SAMPLES) if path.name.lower() not in text
+    }
     for path in tree.files(Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
         unnamed |= {name.source for name in series_names([path]) if name.source.lower() not in text}
     # What this project exports of its own database comes from nobody else.
@@ -223,7 +226,7 @@ def _cache() -> Finding:
 def _leftovers() -> Finding:
     tree = DataTree.of_settings()
     old = [
-        path.relative_to(tree.root).as_posix()
+        _within(tree, path)
         for path in leftovers(tree.root)
         if time.time() - path.stat().st_mtime > ABANDONED
     ]
@@ -233,6 +236,10 @@ def _leftovers() -> Finding:
             "Type the command again that made them, or run `files prune-cache`.",
         )
     return passed("Every file that was begun is complete or being written.")
+
+
+def _within(tree: DataTree, path: Path) -> str:
+    return printable(path.relative_to(tree.root).as_posix())
 
 
 def _some(sentences: Iterable[str], between: str = ", ") -> str:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
 
 from .. import checklist
 from ..project import root
@@ -23,21 +25,45 @@ from .manifest import Manifest
 from .remote import CACHED, Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
-from .tree import DataTree, Folder
+from .tree import README, DataTree, Folder, printable
 
 PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
+SCRIPTS = """\
+# Scripts
+
+How data get into the data tree and what is made of them. What to call stands in
+[files.md](../docs/data-layer/files.md): `fetch`, then `batches` and `write`.
+"""
+
+DOWNLOAD = "https://example.org/prices.csv raw/prices.csv --source example --licence CC0-1.0"
+
+
+def _examples(*examples: tuple[str, str]) -> str:
+    return "**Examples**\n\n" + "\n\n".join(
+        f"`{PROGRAM} files {command}` — {what}" for command, what in examples
+    )
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FilesError(f"{error.filename or root()}: {error.strerror or error}.") from None
+
+
 files_commands = typer.Typer(
+    cls=_Group,
     help="The data tree: what is there, what is wrong with it, where more of it comes from.",
-    epilog=f"""
-**Examples**
-
-`{PROGRAM} files ls processed` — the series, their ranges, gaps and sizes
-
-`{PROGRAM} files check` — the checks of the tree, every recorded hash included
-
-`{PROGRAM} files prune-cache --dry-run` — what could be deleted
-""",
+    epilog=_examples(
+        ("ls processed", "the series, their ranges, gaps and sizes"),
+        ("check", "the checks of the tree, every recorded hash included"),
+        (f"download {DOWNLOAD}", "once, however often it is typed"),
+        ("prune-cache --dry-run", "what could be deleted"),
+    ),
     rich_markup_mode="markdown",
     no_args_is_help=True,
 )
@@ -49,19 +75,29 @@ InTree = Annotated[
 
 @files_commands.command()
 def init() -> None:
-    """Create what is missing of the tree: its folders, and the READMEs that git tracks."""
+    """Create what is missing: the folders of the tree, their READMEs, and that of scripts/."""
     tree = DataTree.of_settings()
     created = tree.create()
     for folder in created:
         typer.echo(f"Made {tree.folder(folder)}.")
     written = tree.write_readmes()
+    scripts = root() / "scripts" / README
+    if not scripts.exists():
+        scripts.parent.mkdir(exist_ok=True)
+        scripts.write_text(SCRIPTS, encoding="utf-8", newline="\n")
+        written.append(scripts)
     for path in written:
         typer.echo(f"Wrote {path}.")
     if not created and not written:
         typer.echo(f"{tree.root} is complete.")
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        ("ls raw processed", "these two alone"),
+        ("ls --json", "gaps and sizes for programs"),
+    )
+)
 def ls(
     folders: Annotated[
         list[Folder] | None, typer.Argument(metavar="FOLDER…", help="Only these of the five.")
@@ -87,7 +123,7 @@ def ls(
             missing.append(f"and {len(row.gaps) - 3} gaps more")
         table.add_row(
             row.folder,
-            row.what,
+            Text(row.what),  # what is in a name is no markup
             f"{row.files:,}",
             str(row.start or ""),
             str(row.end or ""),
@@ -118,7 +154,12 @@ def sizes() -> None:
         raise typer.Exit(1)
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        (f"download {DOWNLOAD}", "the first download decides what the file is"),
+        (f"download {DOWNLOAD} --sha256 …", "it must have this hash"),
+    )
+)
 def download(
     url: Annotated[str, typer.Argument(help="https://…")],
     path: Annotated[str, typer.Argument(help="Within the tree, as raw/prices.csv.")],
@@ -132,7 +173,11 @@ def download(
     typer.echo(f"{entry.path}: {readable(entry.size)}{rows}, SHA-256 {entry.sha256}")
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        ("record external/countries.csv --source iso --licence CC0-1.0", "a copy of a colleague"),
+    )
+)
 def record(
     path: Annotated[str, typer.Argument(help="Within the tree, as raw/prices.csv.")],
     source: Annotated[str, typer.Option(help="Who the data come from, as data/README.md says.")],
@@ -143,7 +188,11 @@ def record(
     typer.echo(f"{entry.path}: SHA-256 {entry.sha256}")
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        ("forget raw/prices.csv", "check no longer misses it"),
+    )
+)
 def forget(paths: InTree) -> None:
     """Drop files from the manifest, as after deleting them on purpose."""
     manifest = Manifest(DataTree.of_settings())
@@ -153,7 +202,11 @@ def forget(paths: InTree) -> None:
         manifest.forget(path)
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        ("push processed/binance_btcusdt_1h_20230101_20231231.parquet", "same path there"),
+    )
+)
 def push(paths: InTree) -> None:
     """Upload files to the remote, under the same paths."""
     remote = Remote.of_settings()
@@ -161,7 +214,11 @@ def push(paths: InTree) -> None:
         typer.echo(f"{path}: {readable(remote.push(path))} pushed.")
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        ("pull processed/binance_btcusdt_1h_20230101_20231231.parquet", "same path here"),
+    )
+)
 def pull(paths: InTree) -> None:
     """Download files from the remote into the tree."""
     remote = Remote.of_settings()
@@ -169,13 +226,18 @@ def pull(paths: InTree) -> None:
         typer.echo(f"{path}: {readable(remote.pull(path).stat().st_size)} pulled.")
 
 
-@files_commands.command()
+@files_commands.command(
+    epilog=_examples(
+        ("prune-cache --dry-run", "what would go, and how many bytes"),
+        ("prune-cache --all", "leave only what is in use"),
+    )
+)
 def prune_cache(
     everything: Annotated[
         bool, typer.Option("--all", help="Delete all of the cache that is not in use.")
     ] = False,
     days: Annotated[
-        float, typer.Option(min=0, help="Keep temporary files that were changed since.")
+        float, typer.Option(min=0, help="Keep temporary files that changed within so many days.")
     ] = 7,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be deleted.")
@@ -202,7 +264,7 @@ def prune_cache(
         if not path.is_relative_to(cache.folder) and path.stat().st_mtime < time.time() - ABANDONED
     ]
     for path in (*old, *killed):
-        typer.echo(f"{tree.root.name}/{path.relative_to(tree.root).as_posix()}")
+        typer.echo(f"{tree.root.name}/{printable(path.relative_to(tree.root).as_posix())}")
     freed = sum(path.stat().st_size for path in (*old, *killed))
     count = len(old) + len(killed)
     if dry_run:

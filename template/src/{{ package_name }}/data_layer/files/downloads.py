@@ -2,8 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,16 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from .atomic import PART, publish
+from .atomic import PART, publish, writing
 from .errors import FilesError
 from .manifest import Entry, Manifest, hash_of
 from .tree import DataTree
 
 ATTEMPTS = 6
 TIMEOUT = 30.0
+# Whoever is asked to wait longer types the command again.
+LONGEST_PAUSE = 120.0
+REDIRECTS = 10
 
 
 class WrongHash(FilesError):
@@ -27,7 +33,15 @@ class WrongHash(FilesError):
 
 
 class _TryAgain(Exception):
-    """The server or the way to it may be better in a moment."""
+    """The server or the way to it may be better in a moment.
+
+    Attributes:
+        pause: the seconds that the server asks for, if it does.
+    """
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +99,23 @@ def fetch(
     Args:
         download: what to fetch.
         tree: where it belongs.
-        headers: sent with every request, such as `Authorization`; they are recorded nowhere.
+        headers: sent with every request, such as `Authorization`, but to no other host that the
+            first redirects to; they are recorded nowhere.
         console: shows the progress, if it is a terminal.
         attempts: how often to try while the server does not answer, answers with 408, 429 or 5xx,
-            or cuts the connection; the pauses between grow from half a second on.
+            or cuts the connection; the pauses between grow from half a second on, unless the server
+            says how long.
 
     Raises:
         WrongHash: the file has another hash than expected; the good file, if any, is untouched.
-        FilesError: the server refuses, or there is a file that nobody recorded.
+        FilesError: the server refuses, the file can't be written, or there is one that nobody
+            recorded.
     """
     target = tree.path(download.path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(tree)
-    with FileLock(_beside(target, ".lock")):
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target), FileLock(_beside(target, ".lock")):
         if known := _already_there(download, target, manifest):
             return known
         with _progress(console) as progress:
@@ -114,7 +132,7 @@ def fetch(
                 part.begin()
                 digest = _receive(part, dict(headers or {}), attempts, show)
         if download.sha256 not in ("", digest):
-            part.begin()
+            part.forget()
             raise WrongHash(
                 f"{download.url} has the SHA-256 {digest}, not {download.sha256}. Either the file "
                 "was changed at its source or somebody tampers with it; nothing was replaced."
@@ -159,10 +177,10 @@ def _receive(
 ) -> str:
     """Complete the `.part` file and return its hash."""
     retrying = stamina.retry_context(
-        on=_TryAgain, attempts=attempts, timeout=None, wait_initial=0.5, wait_max=20
+        on=_pause_after, attempts=attempts, timeout=None, wait_initial=0.5, wait_max=20
     )
     try:
-        with httpx2.Client(timeout=TIMEOUT, follow_redirects=True) as client:
+        with httpx2.Client(timeout=TIMEOUT) as client:
             for attempt in retrying:
                 with attempt:
                     part.continue_from(client, headers, show)
@@ -171,9 +189,14 @@ def _receive(
             f"{part.download.url} could not be downloaded in {attempts} attempts: {error}. "
             "What arrived is kept; type the command again to go on."
         ) from None
-    except OSError as error:
-        raise FilesError(f"{part.path} can't be written: {error.strerror}.") from None
     return hash_of(part.path)
+
+
+def _pause_after(error: Exception) -> bool | float:
+    """Whether to try again, or after how many seconds."""
+    if not isinstance(error, _TryAgain):
+        return False
+    return True if error.pause is None else error.pause
 
 
 class _Part:
@@ -197,6 +220,11 @@ class _Part:
         self._remember("")
         self.path.touch()
 
+    def forget(self) -> None:
+        """Leave nothing of what arrived."""
+        self.path.unlink(missing_ok=True)
+        self.about.unlink(missing_ok=True)
+
     def publish(self, target: Path) -> None:
         """Give the complete file its name."""
         publish(self.path, target)
@@ -216,7 +244,7 @@ class _Part:
         received = self.received
         validator = self._state()["validator"]
         # Compressed on the way, a range would be one of other bytes.
-        asked = headers | {"Accept-Encoding": "identity"}
+        asked = {"Accept-Encoding": "identity"}
         # With a validator the server sends the rest only of the same version. Without one, only a
         # known hash can tell whether two halves belong together.
         if received and (validator or self.download.sha256):
@@ -224,9 +252,12 @@ class _Part:
             if validator:
                 asked["If-Range"] = validator
         try:
-            with client.stream("GET", self.download.url, headers=asked) as response:
+            with _answer(client, self.download.url, asked, headers) as response:
                 self._take(response, received, show)
-        except (httpx2.TransportError, httpx2.TooManyRedirects) as error:
+        except httpx2.UnsupportedProtocol as error:
+            reason = f"{self.download.url} leads to an address of no use: {error}"
+            raise FilesError(reason) from None
+        except httpx2.TransportError as error:
             raise _TryAgain(str(error) or type(error).__name__) from error
 
     def _take(
@@ -237,7 +268,13 @@ class _Part:
     ) -> None:
         status = response.status_code
         if status in (408, 429) or status >= 500:
-            raise _TryAgain(f"the server answers {status}")
+            pause = _pause_asked_for(response)
+            if pause is not None and pause > LONGEST_PAUSE:
+                raise FilesError(
+                    f"{self.download.url}: the server answers {status} and asks to come back in "
+                    f"{pause:.0f} s. What arrived is kept; type the command again then."
+                )
+            raise _TryAgain(f"the server answers {status}", pause)
         if status == 416:
             # Nothing lies behind what is there: it is complete, or of another version.
             size = response.headers.get("Content-Range", "").rpartition("/")[2]
@@ -249,9 +286,15 @@ class _Part:
             raise FilesError(
                 f"{self.download.url} can't be downloaded: the server answers {status}."
             )
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        encoding = response.headers.get("Content-Encoding", "identity")
+        # Many servers say of a file that is compressed itself how it is, as if they had done it.
+        itself = encoding in ("gzip", "x-gzip") and self.download.path.endswith((".gz", ".tgz"))
+        if encoding != "identity" and not itself:
             raise FilesError(f"{self.download.url} is sent compressed, although it must not be.")
         start = _start_of(response) if status == 206 else 0
+        if start and self._state()["validator"] not in ("", _validator(response)):
+            self.begin()
+            raise _TryAgain("the server continues another version than it began")
         if start != received:
             self.begin()
         if start != 0 and start != received:
@@ -317,6 +360,44 @@ def _validator(response: httpx2.Response) -> str:
     if etag and not etag.startswith("W/"):
         return etag
     return str(response.headers.get("Last-Modified", ""))
+
+
+def _pause_asked_for(response: httpx2.Response) -> float | None:
+    """The seconds of Retry-After, which is a number or a time; None where it is neither."""
+    asked = response.headers.get("Retry-After", "")
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        until = parsedate_to_datetime(asked)
+    except ValueError:
+        return None
+    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+@contextmanager
+def _answer(
+    client: httpx2.Client, url: str, asked: Mapping[str, str], secret: Mapping[str, str]
+) -> Iterator[httpx2.Response]:
+    """What the server answers, or the one that it redirects to, which never hears the secrets."""
+    request = client.build_request("GET", url, headers={**secret, **asked})
+    for _ in range(REDIRECTS):
+        response = client.send(request, stream=True)
+        try:
+            following = response.next_request
+            if following is None:
+                yield response
+                return
+        finally:
+            response.close()
+        if _origin(following) != _origin(request):
+            for name in secret:
+                following.headers.pop(name, None)
+        request = following
+    raise FilesError(f"{url} is redirected more than {REDIRECTS} times.")
+
+
+def _origin(request: httpx2.Request) -> tuple[str, str, int | None]:
+    return request.url.scheme, request.url.host, request.url.port
 
 
 def _progress(console: Console | None) -> Progress:

@@ -10,7 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 
-from .atomic import replacing
+from .atomic import replacing, writing
 from .errors import FilesError
 
 # A row group is what a scan skips or reads as a whole, and what one thread works on; DuckDB's own
@@ -35,16 +35,18 @@ def write(path: Path, rows: Any, *, schema: Any = None) -> int:
         schema: the `pyarrow.Schema` of an iterable.
 
     Raises:
-        FilesError: no table goes into this format, or a column has a type that CSV would lose.
+        FilesError: no table goes into this format, a column has a type that CSV would lose, or the
+            disk is full.
     """
     kind = table_format(path)
     reader = _reader(rows, schema)
     if kind == "csv":
         _refuse_what_csv_loses(path, reader.schema)
     count = 0
-    with replacing(path) as part, _writer(kind, part, reader.schema) as writer:
+    with replacing(path) as part, _writer(kind, path, part, reader.schema) as writer:
         for batch in _row_groups(reader):
-            writer.write(batch)
+            with writing(path):
+                writer.write(batch)
             count += batch.num_rows
     return count
 
@@ -88,12 +90,21 @@ def batches(
 def row_count(path: Path) -> int | None:
     """How many rows a table has; None when the file is no table that can be read here.
 
-    Parquet and Feather say it themselves; a CSV is read through.
+    Parquet and Feather say it themselves; a CSV is read through. One with remarks above its header
+    or in another encoding has rows too, and only whoever knows it can count them.
+
+    Raises:
+        FilesError: there is no such file.
     """
     if not is_table(path):
         return None
-    with _sentences(path):
-        count: int = _dataset(path, table_format(path), None, ()).count_rows()
+    if not path.is_file():
+        raise FilesError(f"There is no file {path}.")
+    try:
+        with _sentences(path):
+            count: int = _dataset(path, table_format(path), None, ()).count_rows()
+    except FilesError:
+        return None
     return count
 
 
@@ -108,7 +119,7 @@ def write_json(path: Path, value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FilesError(f"{path.name} can't be written as JSON: {error}.") from None
-    with replacing(path) as part:
+    with replacing(path) as part, writing(path):
         part.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
@@ -120,9 +131,11 @@ def read_json(path: Path) -> Any:
     """
     _demand_json(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FilesError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise FilesError(f"{path} can't be read: {error.strerror}.") from None
     except ValueError as error:
         raise FilesError(f"{path} is no JSON: {error}.") from None
 
@@ -187,17 +200,20 @@ def _reader(rows: Any, schema: Any) -> Any:
 
 
 @contextmanager
-def _writer(kind: str, part: Path, schema: Any) -> Iterator[Any]:
-    if kind == "parquet":
-        opened = pyarrow.parquet.ParquetWriter(part, schema, compression="zstd")
-    elif kind == "feather":
-        opened = pa.ipc.new_file(
-            str(part), schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
-        )
-    else:
-        opened = pyarrow.csv.CSVWriter(str(part), schema)
-    with opened as writer:
+def _writer(kind: str, path: Path, part: Path, schema: Any) -> Iterator[Any]:
+    with writing(path):
+        if kind == "parquet":
+            writer = pyarrow.parquet.ParquetWriter(part, schema, compression="zstd")
+        elif kind == "feather":
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            writer = pa.ipc.new_file(str(part), schema, options=options)
+        else:
+            writer = pyarrow.csv.CSVWriter(str(part), schema)
+    try:
         yield writer
+    finally:
+        with writing(path):
+            writer.close()
 
 
 def _row_groups(reader: Any) -> Iterator[Any]:

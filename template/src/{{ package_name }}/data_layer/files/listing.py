@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .errors import FilesError
 from .names import Gap, SeriesName, gaps
-from .tree import DataTree, Folder
+from .tree import DataTree, Folder, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def listing(tree: DataTree, folder: Folder) -> Iterator[Listed]:
             size=sum(path.stat().st_size for path in paths),
         )
     for path in others:
-        what = path.relative_to(tree.folder(folder)).as_posix()
+        what = printable(path.relative_to(tree.folder(folder)).as_posix())
         yield Listed(folder, what, 1, None, None, (), path.stat().st_size)
 
 

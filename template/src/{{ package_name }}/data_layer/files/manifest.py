@@ -28,7 +28,7 @@ class Entry(BaseModel):
         time: when it was recorded.
         sha256: of the whole file, in lowercase hexadecimal digits.
         size: in bytes.
-        rows: of a table; None for other files.
+        rows: of a table; None for other files, and for a table that can't be read as it is.
         licence: under which the data may be used.
     """
 
@@ -115,7 +115,8 @@ class Manifest:
     def _lines(self) -> Iterator[tuple[int, str]]:
         if not self.file.is_file():
             return
-        text = self.file.read_text(encoding="utf-8")
+        # What is no UTF-8 is no JSON either, and told by its line.
+        text = self.file.read_text(encoding="utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1]
         # Not splitlines: JSON lets some of the signs that it takes for ends of lines stand in text.
         yield from enumerate(whole.split("\n")[:-1], start=1)

@@ -16,7 +16,12 @@ LONGEST = 64
 _WORD = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TIMEFRAME = re.compile(r"tick|[1-9][0-9]{0,3}(ms|s|m|h|d|w|mo|y)")
 _DAY = re.compile(r"[0-9]{8}")
-_ALMOST = re.compile(r"_[0-9]{4}-?[0-9]{2}-?[0-9]{2}_[0-9]{4}-?[0-9]{2}-?[0-9]{2}\b|(_[^_]+){4}$")
+# Ends in two days, or in a timeframe and something with a digit.
+_ALMOST = re.compile(
+    r"_[0-9]{4}-?[0-9]{2}-?[0-9]{2}_[0-9]{4}-?[0-9]{2}-?[0-9]{2}$"
+    r"|_(tick|[0-9]+(ms|s|m|min|h|d|w|mo|y))_[^_]*[0-9][^_]*(_[^_]*)?$",
+    re.IGNORECASE,
+)
 
 
 class Series(NamedTuple):

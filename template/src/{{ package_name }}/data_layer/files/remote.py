@@ -1,7 +1,10 @@
 """The same tree on S3, Google Cloud Storage, Azure or a shared disk."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +21,19 @@ from .tree import DataTree, Folder
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 CACHED = "remote"
+
+# A large file may take hours; a remote that says nothing for a minute is gone.
+PATIENT: "ClientConfig" = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "24h"}
+RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+# Of the parts of a file, since they share the line and each has to be through within that minute.
+UPLOADS_AT_ONCE = 4
+# What is only asked whether it is there has to say so at once.
+BRIEF: "ClientConfig" = {"connect_timeout": "2s", "timeout": "5s"}
+
+_ANSWER = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>")
 
 
 class Remote:
@@ -37,10 +51,9 @@ class Remote:
             )
         self.tree = tree
         self.cache = remote_cache(tree, settings)
-        url = settings.remote_url.get_secret_value()
+        self._url = settings.remote_url.get_secret_value()
         with _sentences("the remote"):
-            # Without mkdir: a shared disk that is not mounted must not be created.
-            self._store = from_url(url)
+            self._store = _store(self._url, PATIENT, RETRY)
 
     @classmethod
     def of_settings(cls, settings: FilesSettings | None = None) -> "Remote":
@@ -84,7 +97,7 @@ class Remote:
         if not local.is_file():
             raise FilesError(f"There is no file {local} to push.")
         with _sentences(name):
-            obstore.put(self._store, name, local)
+            obstore.put(self._store, name, local, max_concurrency=UPLOADS_AT_ONCE)
         return local.stat().st_size
 
     def pull(self, name: str) -> Path:
@@ -108,7 +121,8 @@ class Remote:
             FilesError: it does not answer, or not us.
         """
         with _sentences("the remote"):
-            next(iter(obstore.list(self._store, chunk_size=1)), None)
+            store = _store(self._url, BRIEF, {"max_retries": 1})
+            next(iter(obstore.list(store, chunk_size=1)), None)
 
     def _about(self, name: str) -> "ObjectMeta":
         with _sentences(name):
@@ -125,6 +139,18 @@ class Remote:
                 file.truncate()
 
 
+def _store(url: str, client: "ClientConfig", retry: "RetryConfig") -> "ObjectStore":
+    if url.startswith("file:"):
+        # Without mkdir: a shared disk that is not mounted must not be created.
+        return from_url(url)
+    # Options of ours replace those that it reads from the environment, so this one is handed on.
+    allow_http = any(
+        os.environ.get(f"{provider}_ALLOW_HTTP", "").lower() in ("1", "true", "yes", "on")
+        for provider in ("AWS", "GOOGLE", "AZURE")
+    )
+    return from_url(url, client_options={**client, "allow_http": allow_http}, retry_config=retry)
+
+
 def remote_cache(tree: DataTree, settings: FilesSettings) -> FileCache:
     """Where copies of remote files are kept: `cache/remote/`, within `FILES_CACHE_SIZE`."""
     return FileCache(tree.folder(Folder.CACHE) / CACHED, settings.cache_size)
@@ -137,6 +163,13 @@ def _sentences(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise FilesError(f"The remote has no {name}.") from None
     except (BaseError, ValueError, OSError) as error:
-        # The provider's answer is long; its first line says what it is about.
-        reason = str(error).strip().partition("\n")[0]
+        # Whole requests and stacks of errors stand around what the provider says.
+        said = _ANSWER.search(str(error))
+        reason = ": ".join(said.groups()) if said else str(error).strip().partition("\n")[0]
+        # Without credentials it asks the machine for a role, at an address that only clouds have.
+        if "Missing AccessKeyId" in reason or "/latest/" in reason or "metadata" in reason:
+            reason = (
+                "no credentials were found; set the provider's variables, such as "
+                f"AWS_ACCESS_KEY_ID, or run where the machine has a role. {reason}"
+            )
         raise FilesError(f"The remote of FILES_REMOTE_URL can't give {name}: {reason}") from None

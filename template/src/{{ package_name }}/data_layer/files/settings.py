@@ -50,4 +50,5 @@ class FilesSettings(Settings):
 
     def folder(self) -> Path:
         """The absolute path of the tree."""
-        return self.root if self.root.is_absolute() else root() / self.root
+        folder = self.root.expanduser()
+        return folder if folder.is_absolute() else root() / folder

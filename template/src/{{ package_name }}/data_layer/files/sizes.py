@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import git
-from .tree import DataTree, Folder
+from .tree import DataTree, Folder, printable
 
 MEGABYTE = 1_000_000
 SAMPLES_LIMIT = 10 * MEGABYTE
@@ -31,35 +31,34 @@ def judge(project: Path, tree: DataTree) -> Sizes:
     """Judge what the next commit would hold; outside of a repository, the samples. Serves DL-FI-03.
 
     Files above 100 MB are refused, whoever keeps them; from 10 MB on Git LFS is suggested, unless
-    `.gitattributes` gives them to it already; the samples may have 10 MB in total.
+    it keeps them already; the samples may have 10 MB in total.
     """
     samples_folder = tree.folder(Folder.SAMPLES)
+    lfs = set()
     if git.is_repository(project):
-        sizes = git.staged(project)
-        # What LFS keeps is in the repository as a pointer of a few bytes.
-        for path in git.in_lfs(project, sizes):
-            sizes[path] = max(sizes[path], _size(project / path))
-        lfs = git.in_lfs(project, sizes)
+        staged = git.staged(project)
+        sizes = {path: file.size for path, file in staged.items()}
+        lfs = {path for path, file in staged.items() if file.in_lfs}
     else:
         sizes = {
             file.relative_to(project).as_posix() if file.is_relative_to(project) else str(file): (
-                _size(file)
+                file.stat().st_size
             )
             for file in tree.files(Folder.SAMPLES)
         }
-        lfs = set()
     refused = []
     suggested = []
     for path, size in sorted(sizes.items()):
         if size > NEVER_FROM:
             refused.append(
-                f"{path} has {readable(size)}; a file above {readable(NEVER_FROM)} never goes into "
-                "git. Keep it in data/raw/ or on the remote, with a script that gets it."
+                f"{printable(path)} has {readable(size)}; a file above {readable(NEVER_FROM)} "
+                "never goes into git. Keep it in data/raw/ or on the remote, with a script that "
+                "gets it."
             )
         elif size >= LFS_FROM and path not in lfs:
             suggested.append(
-                f"{path} has {readable(size)}; from {readable(LFS_FROM)} on consider Git LFS, if "
-                "it must be versioned at all."
+                f"{printable(path)} has {readable(size)}; from {readable(LFS_FROM)} on consider "
+                "Git LFS, if it must be versioned at all."
             )
     samples = {
         path: size
@@ -69,7 +68,7 @@ def judge(project: Path, tree: DataTree) -> Sizes:
     total = sum(samples.values())
     if total > SAMPLES_LIMIT:
         largest = sorted(samples, key=samples.__getitem__, reverse=True)[:3]
-        named = ", ".join(f"{path} ({readable(samples[path])})" for path in largest)
+        named = ", ".join(f"{printable(path)} ({readable(samples[path])})" for path in largest)
         refused.append(
             f"The samples have {readable(total)} in total, above {readable(SAMPLES_LIMIT)}. "
             f"The largest: {named}."
@@ -84,7 +83,3 @@ def readable(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

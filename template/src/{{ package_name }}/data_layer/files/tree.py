@@ -40,6 +40,11 @@ before its first file.
 """
 
 
+def printable(path: object) -> str:
+    """A path as text that can be printed, although its bytes may be no UTF-8."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 class DataTree:
     """A data tree: five folders below one root.
 
@@ -85,7 +90,8 @@ class DataTree:
         """The file of a path within the tree.
 
         Raises:
-            FilesError: the path is absolute, leaves the tree, is in none of its folders or hidden.
+            FilesError: the path is absolute, leaves the tree, is in none of its folders, hidden, or
+            no UTF-8.
         """
         pure = PurePosixPath(name)
         folders = [folder.value for folder in Folder]
@@ -95,6 +101,7 @@ class DataTree:
             and not any(part.startswith(".") for part in pure.parts)
             and pure.as_posix() == name
             and not {"\\", "\0"} & set(name)
+            and printable(name) == name
         )
         # A link within the tree may lead out of it, to another disk for example: that is the
         # choice of whoever made it. A path that a program was given may not.

@@ -1,0 +1,143 @@
+"""Daily bars as files: a Parquet file for each instrument and year, named so that gaps are seen."""
+
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import func, select
+
+from ..data_layer.database import Database
+from ..data_layer.files import (
+    DataTree,
+    FilesError,
+    FilesSettings,
+    Folder,
+    Remote,
+    Series,
+    SeriesName,
+    batches,
+    gaps,
+    row_count,
+    write,
+)
+from ..data_layer.project import root
+from .models import DailyBar
+
+PRICE = pa.decimal128(12, 4)
+BARS = pa.schema(
+    {
+        "symbol": pa.string(),
+        "day": pa.date32(),
+        "open": PRICE,
+        "high": PRICE,
+        "low": PRICE,
+        "close": PRICE,
+        "volume": pa.int64(),
+    }
+)
+SAMPLES = Series("quandl", "stocks", "1d")
+# What somebody would type who knows the instrument and not the convention.
+WRONG = "quandl_AAPL_1d_2012.parquet"
+
+
+def archive(bars: Path, tree: DataTree) -> list[SeriesName]:
+    """Write the bars of a file into `processed/`, and return the names of what was written.
+
+    Args:
+        bars: named by the convention, so that its name says from when to when it is complete.
+        tree: where the files go; those of an earlier run are replaced.
+    """
+    whole = SeriesName.parse(bars.name)
+    table = batches(bars, schema=BARS).read_all()
+    names = []
+    for symbol in sorted(pc.unique(table["symbol"]).to_pylist()):
+        of_symbol = table.filter(pc.field("symbol") == symbol)
+        listed = pc.min(of_symbol["day"]).as_py()
+        for year in sorted(pc.unique(pc.year(of_symbol["day"])).to_pylist()):
+            name = SeriesName(
+                whole.source,
+                symbol.lower(),
+                whole.timeframe,
+                max(listed, date(year, 1, 1)),
+                min(whole.end, date(year, 12, 31)),
+            )
+            of_year = of_symbol.filter(pc.year(pc.field("day")) == year)
+            write(tree.path(path_of(name)), of_year.drop_columns(["symbol"]))
+            names.append(name)
+    return names
+
+
+def path_of(name: SeriesName) -> str:
+    """Where the file stands within the data tree, and on the remote."""
+    return f"{Folder.PROCESSED}/{name.source}/{name}"
+
+
+async def story(database: Database, console: Console) -> None:
+    """Archive the samples, lose a file, see which days are gone, and get them from the remote."""
+    console.rule("Files: named so that gaps are seen")
+    async with database.read_only() as session:
+        stored = await session.scalar(select(func.count()).select_from(DailyBar)) or 0
+    with tempfile.TemporaryDirectory() as folder:
+        tell(Path(folder), stored, console)
+
+
+def tell(folder: Path, stored: int, console: Console) -> None:
+    """The story in a data tree of its own, with a folder beside it that stands for a shared disk.
+
+    Args:
+        folder: an empty one.
+        stored: how many bars the database holds.
+        console: hears it.
+    """
+    tree = DataTree(folder / "data")
+    disk = folder / "disk"
+    disk.mkdir()
+    settings = FilesSettings(_env_file=None, remote_url=disk.as_uri())
+    remote = Remote(settings, tree)
+    [sample] = (root() / "data" / Folder.SAMPLES).glob(SAMPLES.glob("csv"))
+
+    names = archive(sample, tree)
+    _show(tree, names, sample, console)
+    rows = sum(row_count(tree.path(path_of(name))) or 0 for name in names)
+    console.print(f"{rows:,} rows in {len(names)} files; daily_bars has {stored:,}.")
+    try:
+        SeriesName.parse(WRONG)
+    except FilesError as error:
+        console.print(f"Refused: {error}", markup=False)
+
+    for name in names:
+        remote.push(path_of(name))
+    lost = next(name for name in names if name.start.month == name.start.day == 1)
+    tree.path(path_of(lost)).unlink()
+    left = [SeriesName.parse(path.name) for path in tree.files(Folder.PROCESSED)]
+    for gap in gaps(left):
+        console.print(f"{lost} is lost: {'_'.join(gap.series)} lacks {gap.start} to {gap.end}.")
+    for attempt in ("first", "again"):
+        before = remote.cache.used()
+        with remote.open(path_of(lost)) as copy:
+            fetched = f"{remote.cache.used() - before:,} bytes fetched"
+            console.print(f"Read from the remote, {attempt}: {row_count(copy)} rows, {fetched}.")
+
+
+def _show(tree: DataTree, names: list[SeriesName], sample: Path, console: Console) -> None:
+    paths = {name: tree.path(path_of(name)) for name in names}
+    table = Table(
+        *("series", "files", "from", "to", "rows", "bytes"),
+        title="data/processed/",
+        caption=f"The same as one CSV: {sample.stat().st_size:,} bytes",
+    )
+    for series in dict.fromkeys(name.series for name in names):
+        own = [name for name in names if name.series == series]
+        table.add_row(
+            "_".join(series),
+            f"{len(own)}",
+            f"{own[0].start}",
+            f"{own[-1].end}",
+            f"{sum(row_count(paths[name]) or 0 for name in own):,}",
+            f"{sum(paths[name].stat().st_size for name in own):,}",
+        )
+    console.print(table)
