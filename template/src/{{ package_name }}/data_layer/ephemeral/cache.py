@@ -8,12 +8,22 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    NamedTuple,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 from redis.exceptions import RedisError
 
-from ..database import WriteSession
 from .connection import Client
 from .envelope import Envelope
 from .errors import RedisUnavailable
@@ -24,6 +34,9 @@ from .local import Local, Name
 from .policies import Policy, Source, UserData
 from .scripts import RELEASE, STORE
 from .store import Store
+
+if TYPE_CHECKING:  # a cache alone needs no SQLAlchemy, which takes long to import
+    from ..database import WriteSession
 
 Value = TypeVar("Value")
 Parameters = ParamSpec("Parameters")
@@ -140,6 +153,7 @@ class Cache:
                 everybody who waits. None says that there is none.
 
         Raises:
+            InvalidKey: the identifier is empty, or too long.
             What `load` raises, for everybody who waits in this process.
         """
         name = (policy.entity, policy.version, identifier)
@@ -162,7 +176,7 @@ class Cache:
             if flight.found is not None:
                 return cast("Value | None", flight.found.value)
 
-    def invalidate(self, session: WriteSession, policy: UserData[Any], *identifiers: str) -> None:
+    def invalidate(self, session: "WriteSession", policy: UserData[Any], *identifiers: str) -> None:
         """Drop values everywhere, as soon as the transaction that changes them has committed.
 
         Also when the connection breaks during COMMIT, since the change may have taken effect.
@@ -170,7 +184,7 @@ class Cache:
         keys = [self._key(policy, identifier) for identifier in identifiers]
         session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
 
-    def changed(self, session: WriteSession, *sources: Source) -> None:
+    def changed(self, session: "WriteSession", *sources: Source) -> None:
         """Drop what is computed from these sources, as soon as the transaction has committed."""
         keys = [self._invalidations.source(source.name) for source in sources]
         session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
@@ -227,8 +241,8 @@ class Cache:
         self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
     ) -> None:
         """Give the flight what Redis has, or the task that loads it."""
-        self._flights[name] = flight
         key = self._key(policy, name[2])
+        self._flights[name] = flight
         sources = [self._invalidations.source(source.name) for source in policy.sources]
         generation: bytes | None = None
         try:
@@ -395,7 +409,18 @@ class Cache:
             await self._release(key, lease)
             return value, ALONE
         cost = round((time.monotonic() - begun) * 1000)
-        payload = None if value is None else policy.adapter.dump_json(value)
+        try:
+            payload = None if value is None else policy.adapter.dump_json(value, warnings="error")
+        except PydanticSerializationError as error:
+            self.store.counts["unserialisable"] += 1
+            logger.error(
+                "%s is not kept, since what its loader gives is not of the type that its policy "
+                "names: %s",
+                key,
+                error,
+            )
+            await self._release(key, lease)
+            return value, ALONE
         envelope = Envelope(_now() + ttl.milliseconds, cost, generation, payload)
         if not await self._stored(key, lease, envelope, ttl):
             return value, ALONE
@@ -453,8 +478,10 @@ class Cache:
                 if mine:
                     self.store.counts["refreshes"] += 1
                     await self._load_and_store(key, policy, load, generation, token)
-            except Exception as error:  # the value that is there is still good
+            except (RedisUnavailable, RedisError) as error:
                 self._log(error)
+            except Exception:  # the value that is there is still good
+                logger.exception("%s could not be loaded again ahead of its end", key)
 
         task = asyncio.create_task(refresh())
         self._refreshes.add(task)

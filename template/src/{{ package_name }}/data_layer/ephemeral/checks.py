@@ -255,7 +255,7 @@ async def ask(settings: RedisSettings) -> Facts:
     except NoPermissionError as error:
         raise RedisUnavailable(
             f"The user of REDIS_URL may not do what a check needs ({error}); give it the rights "
-            "that ops/redis/users.acl lists."
+            "that ops/redis/start.sh gives."
         ) from error
     except (RedisError, RedisClusterException, OSError) as error:
         raise RedisUnavailable(
