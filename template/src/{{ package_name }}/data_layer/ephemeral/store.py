@@ -53,7 +53,8 @@ _DOWN = (
 # script of somebody's that does not end, rights that are missing in a script. A pipeline puts words
 # of its own before them.
 _AT_FAULT = re.compile(
-    r"(?:^|caused error: )(?:MISCONF |NOREPLICAS |BUSY |ACL failure in script)"
+    r"(?:^|caused error: )"
+    r"(?:MISCONF |NOREPLICAS |BUSY |ACL failure in script|The user executing the script can't run)"
 )
 
 
