@@ -8,7 +8,7 @@ class QueueError(DataLayerError):
 
 
 class QueueFull(QueueError):
-    """There are as many jobs as `REDIS_QUEUE_MAX_JOBS` or the server's memory allow; none was taken."""
+    """The queue holds what `REDIS_QUEUE_MAX_JOBS` or the memory allow; this job was not taken."""
 
 
 class JobTooLarge(QueueError):

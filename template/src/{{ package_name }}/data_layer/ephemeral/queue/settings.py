@@ -19,7 +19,7 @@ class QueueSettings(Settings):
         concurrency: jobs that one worker runs at a time.
         shutdown_timeout: seconds that a worker which is told to stop gives its jobs to end.
         replicas: that must have a job before sending it counts as done; 0 with a single server or
-            a cluster. With sentinels 1 means that a failover loses no job that was sent.
+            a cluster. As many as there are means that a failover loses no job that was sent.
         result_ttl: seconds that a result can be asked for.
         once_ttl: seconds during which a second job with the same idempotency key is the first one;
             not less than `result_ttl`, since the two have one result.
