@@ -7,7 +7,6 @@ import time
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 from redis.exceptions import RedisError
 
 from .connection import Client
@@ -138,7 +137,7 @@ class Remote:
             return None
         try:
             payload = None if value is None else policy.adapter.dump_json(value, warnings="error")
-        except PydanticSerializationError as error:
+        except ValueError as error:
             self._store.counts["unserialisable"] += 1
             logger.error(
                 "%s is not kept, since what its loader gives is not of the type that its policy "
