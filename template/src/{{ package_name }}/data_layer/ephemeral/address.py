@@ -12,6 +12,20 @@ EXAMPLES = (
     "redis+cluster://user@host1:6379,host2:6379 or redis+sentinel://user@host1:26379,host2:26379/name"
 )
 _PORTS = {"cluster": 6379, "sentinel": 26379, "": 6379}
+# What the query may say. More of what redis-py takes would change what its answers look like, or
+# is a setting of ours.
+_QUERY = frozenset(
+    {
+        *("db", "username", "password", "client_name", "health_check_interval"),
+        *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_read_size"),
+    }
+)
+_QUERY_OF_TLS = frozenset(
+    {
+        *("ssl_ca_certs", "ssl_ca_data", "ssl_certfile", "ssl_keyfile"),
+        *("ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers"),
+    }
+)
 
 
 class Topology(StrEnum):
@@ -57,7 +71,8 @@ def parse(url: str) -> Address:
         raise ValueError("it is not a URL")
     base, _, kind = scheme.lower().partition("+")
     if base == "unix" and not kind:
-        return Address(Topology.SINGLE, (), tls=False, options=_options(url))
+        known = _QUERY - {"socket_keepalive"} | {"path"}
+        return Address(Topology.SINGLE, (), tls=False, options=_options(url, known))
     if base not in {"redis", "rediss"} or kind not in _PORTS:
         raise ValueError("its scheme is not one of redis, rediss, unix, …+cluster and …+sentinel")
     parts = urlsplit(url)
@@ -65,6 +80,8 @@ def parse(url: str) -> Address:
     hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
     path = unquote(parts.path.strip("/"))
     query = f"?{parts.query}" if parts.query else ""
+    tls = base == "rediss"
+    known = _QUERY | _QUERY_OF_TLS if tls else _QUERY
     if kind == "":
         if len(hosts) > 1:
             raise ValueError(
@@ -72,16 +89,16 @@ def parse(url: str) -> Address:
             )
         if path and not path.isdigit():
             raise ValueError("its path is not the number of a database")
-        options = _options(f"{base}://{user}{'@' if user else ''}h/{path}{query}")
-        return Address(Topology.SINGLE, hosts, tls=base == "rediss", options=options)
-    options = _options(f"redis://{user}{'@' if user else ''}h{query}")
+        options = _options(f"{base}://{user}{'@' if user else ''}h/{path}{query}", known)
+        return Address(Topology.SINGLE, hosts, tls, options=options)
+    options = _options(f"redis://{user}{'@' if user else ''}h{query}", known)
     if kind == "cluster":
         if path not in {"", "0"} or options.get("db"):
             raise ValueError("a cluster has no database but 0; leave it out")
-        return Address(Topology.CLUSTER, hosts, tls=base == "rediss", options=options)
+        return Address(Topology.CLUSTER, hosts, tls, options=options)
     if not path:
         raise ValueError("it does not name the master that the sentinels watch, as in …/name")
-    return Address(Topology.SENTINEL, hosts, base == "rediss", path, options)
+    return Address(Topology.SENTINEL, hosts, tls, path, options)
 
 
 def _host(place: str, default: int) -> tuple[str, int]:
@@ -96,11 +113,13 @@ def _host(place: str, default: int) -> tuple[str, int]:
     return host, int(port)
 
 
-def _options(url: str) -> dict[str, Any]:
+def _options(url: str, known: frozenset[str]) -> dict[str, Any]:
     try:
         options = dict(parse_url(url))
     except ValueError:
         raise ValueError("its query holds a value that redis-py can't read") from None
     for name in ("host", "port", "connection_class"):
         options.pop(name, None)
+    if options.keys() - known:
+        raise ValueError(f"its query names something else than {', '.join(sorted(known))}")
     return options

@@ -3,27 +3,33 @@
 import asyncio
 import functools
 import logging
-import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from ..database import WriteSession
-from .connection import Client
-from .envelope import Envelope
 from .errors import RedisUnavailable
-from .invalidation import SOURCE, STATE, Invalidations
+from .invalidation import SOURCE, Invalidations
 from .keys import Key
-from .lifetime import TimeToLive
 from .local import Local, Name
 from .policies import Policy, Source, UserData
-from .scripts import RELEASE, STORE
+from .remote import Found, Remote, now
 from .store import Store
+
+if TYPE_CHECKING:  # a cache alone needs no SQLAlchemy, which takes long to import
+    from ..database import WriteSession
 
 Value = TypeVar("Value")
 Parameters = ParamSpec("Parameters")
@@ -34,15 +40,6 @@ logger = logging.getLogger(__name__)
 # Seconds that a value stays within a process that hears of no invalidations. It keeps the database
 # from being asked the same at once by everybody while Redis is down.
 ALONE = 1.0
-# Seconds between two looks at what another process loads.
-SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
-
-
-class _Found(NamedTuple):
-    """A value as Redis has it."""
-
-    envelope: Envelope
-    value: Any
 
 
 class _Flight:
@@ -63,7 +60,7 @@ class _Flight:
         self.mark = mark
         self.outdated = False
         self.looked = asyncio.Event()
-        self.found: _Found | None = None
+        self.found: Found | None = None
         self.task: asyncio.Task[Any] | None = None
 
 
@@ -77,6 +74,7 @@ class Cache:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._local = Local(store.settings.local_entries)
+        self._remote = Remote(store)
         self._flights: dict[Name, _Flight] = {}
         self._refreshes: set[asyncio.Task[Any]] = set()
         self._changes: Counter[str] = Counter()
@@ -140,6 +138,7 @@ class Cache:
                 everybody who waits. None says that there is none.
 
         Raises:
+            InvalidKey: the identifier is empty, or too long.
             What `load` raises, for everybody who waits in this process.
         """
         name = (policy.entity, policy.version, identifier)
@@ -162,7 +161,7 @@ class Cache:
             if flight.found is not None:
                 return cast("Value | None", flight.found.value)
 
-    def invalidate(self, session: WriteSession, policy: UserData[Any], *identifiers: str) -> None:
+    def invalidate(self, session: "WriteSession", policy: UserData[Any], *identifiers: str) -> None:
         """Drop values everywhere, as soon as the transaction that changes them has committed.
 
         Also when the connection breaks during COMMIT, since the change may have taken effect.
@@ -170,7 +169,7 @@ class Cache:
         keys = [self._key(policy, identifier) for identifier in identifiers]
         session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
 
-    def changed(self, session: WriteSession, *sources: Source) -> None:
+    def changed(self, session: "WriteSession", *sources: Source) -> None:
         """Drop what is computed from these sources, as soon as the transaction has committed."""
         keys = [self._invalidations.source(source.name) for source in sources]
         session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
@@ -227,16 +226,15 @@ class Cache:
         self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
     ) -> None:
         """Give the flight what Redis has, or the task that loads it."""
-        self._flights[name] = flight
         key = self._key(policy, name[2])
         sources = [self._invalidations.source(source.name) for source in policy.sources]
+        self._flights[name] = flight
         generation: bytes | None = None
         try:
             # Redis may still hold what this process has seen change.
             if not (self.pending and any(map(self._invalidations.is_pending, (key, *sources)))):
                 try:
-                    stored, generation = await self._read(key, sources)
-                    flight.found = self._good(policy, stored, generation)
+                    flight.found, generation = await self._remote.read(key, policy, sources)
                 except (RedisUnavailable, RedisError) as error:
                     self._log(error)
             if flight.found is not None:
@@ -295,81 +293,25 @@ class Cache:
     ) -> tuple[Any, float]:
         """The value, and how many seconds it lasts in Redis; without a generation Redis is out."""
         if generation is None:
-            return await self._load(policy, load), ALONE
+            return await self._load(load), ALONE
         try:
-            lease, found = await self._wait_for_turn(key, policy, generation)
+            lease, found = await self._remote.turn(key, policy, generation)
         except (RedisUnavailable, RedisError) as error:
             self._log(error)
-            return await self._load(policy, load), ALONE
+            return await self._load(load), ALONE
         if found is not None:
             return found.value, self._hit(found, key, policy, load)
         self.store.counts["misses"] += 1
         return await self._load_and_store(key, policy, load, generation, lease)
 
-    def _hit(self, found: _Found, key: Key, policy: Policy[Any], load: Loader[Any]) -> float:
+    def _hit(self, found: Found, key: Key, policy: Policy[Any], load: Loader[Any]) -> float:
         """How many seconds it lasts in Redis; perhaps it is loaded again ahead of that."""
         self.store.counts["hits"] += 1
-        now = _now()
-        if found.envelope.is_due(now):
+        if found.envelope.is_due(now()):
             self._refresh_early(key, policy, load, found.envelope.generation)
-        return max(0.0, (found.envelope.expires - now) / 1000)
+        return found.lasting
 
-    async def _read(self, key: Key, sources: list[Key]) -> tuple[bytes | None, bytes]:
-        """What is stored, and the state of the sources."""
-        if not sources:
-            value: Any = await self.store.run(lambda redis: redis.get(str(key)))
-            return value, b""
-
-        async def operation(redis: Client) -> list[bytes | None]:
-            # Not in one transaction: a cluster has the keys in different places.
-            pipeline = redis.pipeline(transaction=False)
-            for one in (key, *sources):
-                pipeline.get(str(one))
-            found: list[bytes | None] = await pipeline.execute()
-            for number, source in enumerate(sources, start=1):
-                if found[number] is None:
-                    found[number] = await _begin(redis, source)
-            return found
-
-        stored, *states = await self.store.run(operation)
-        return stored, b",".join(state or b"" for state in states)
-
-    async def _wait_for_turn(
-        self, key: Key, policy: Policy[Any], generation: bytes
-    ) -> tuple[str | None, _Found | None]:
-        """The lease to load, or what another process has loaded; neither when that takes too long.
-
-        Look and lease go together: between a look of its own and the lease another process could
-        have loaded, stored and given the lease back.
-        """
-        token = secrets.token_hex(8)
-        lease, text = key.companion("lease"), str(key)
-
-        async def operation(redis: Client) -> list[Any]:
-            pipeline = redis.pipeline(transaction=False)
-            pipeline.set(lease, token, nx=True, px=policy.loading.milliseconds)
-            pipeline.get(text)
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
-        until = time.monotonic() + policy.loading.seconds
-        pause = SHORTEST_LOOK
-        while True:
-            mine, stored = await self.store.run(operation)
-            found = self._good(policy, stored, generation)
-            if found is not None:
-                if mine:
-                    await self._release(key, token)
-                return None, found
-            if mine:
-                return token, None
-            if time.monotonic() >= until:
-                self.store.counts["impatient"] += 1
-                return None, None
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_LOOK)
-
-    async def _load(self, policy: Policy[Any], load: Loader[Any]) -> Any:
+    async def _load(self, load: Loader[Any]) -> Any:
         self.store.counts["loads"] += 1
         return await load()
 
@@ -383,78 +325,30 @@ class Cache:
     ) -> tuple[Any, float]:
         begun = time.monotonic()
         try:
-            value = await self._load(policy, load)
+            value = await self._load(load)
         except BaseException:
             if lease is not None:
-                await self._release(key, lease)
+                await self._remote.release(key, lease)
             raise
-        ttl = policy.ttl if value is not None else policy.absent
         if lease is None:
             return value, ALONE
-        if ttl is None:
-            await self._release(key, lease)
-            return value, ALONE
-        cost = round((time.monotonic() - begun) * 1000)
-        payload = None if value is None else policy.adapter.dump_json(value)
-        envelope = Envelope(_now() + ttl.milliseconds, cost, generation, payload)
-        if not await self._stored(key, lease, envelope, ttl):
-            return value, ALONE
-        return value, ttl.seconds
-
-    async def _stored(self, key: Key, lease: str, envelope: Envelope, ttl: TimeToLive) -> bool:
-        names = (str(key), key.companion("lease"))
-        try:
-            done = await self.store.run(
-                lambda redis: redis.eval(STORE, 2, *names, lease, envelope.pack(), ttl.milliseconds)
-            )
-        except (RedisUnavailable, RedisError) as error:
-            self.store.counts["writes_dropped"] += 1
-            self._log(error)
-            await self._release(key, lease)
-            return False
-        if not done:
-            # Somebody changed it while it was loaded, or loading took longer than the lease.
-            self.store.counts["stores_refused"] += 1
-        return bool(done)
-
-    async def _release(self, key: Key, lease: str) -> None:
-        try:
-            await self.store.run(
-                lambda redis: redis.eval(RELEASE, 1, key.companion("lease"), lease)
-            )
-        except (RedisUnavailable, RedisError) as error:
-            self._log(error)  # it ends by itself
-
-    def _good(self, policy: Policy[Any], stored: bytes | None, generation: bytes) -> _Found | None:
-        """What is stored, if it is of today's sources and schema."""
-        envelope = Envelope.unpack(stored) if stored is not None else None
-        if envelope is None or envelope.generation != generation:
-            return None
-        if envelope.payload is None:
-            return _Found(envelope, None)
-        try:
-            return _Found(envelope, policy.adapter.validate_json(envelope.payload))
-        except ValidationError:
-            # Another schema under the same version; it is loaded and replaced.
-            self.store.counts["undecodable"] += 1
-            return None
+        cost = time.monotonic() - begun
+        lasting = await self._remote.keep(key, policy, value, cost, generation, lease)
+        return value, ALONE if lasting is None else lasting
 
     def _refresh_early(
         self, key: Key, policy: Policy[Any], load: Loader[Any], generation: bytes
     ) -> None:
         async def refresh() -> None:
-            token = secrets.token_hex(8)
             try:
-                mine = await self.store.run(
-                    lambda redis: redis.set(
-                        key.companion("lease"), token, nx=True, px=policy.loading.milliseconds
-                    )
-                )
-                if mine:
+                lease = await self._remote.lease(key, policy)
+                if lease is not None:
                     self.store.counts["refreshes"] += 1
-                    await self._load_and_store(key, policy, load, generation, token)
-            except Exception as error:  # the value that is there is still good
+                    await self._load_and_store(key, policy, load, generation, lease)
+            except (RedisUnavailable, RedisError) as error:
                 self._log(error)
+            except Exception:  # the value that is there is still good
+                logger.exception("%s could not be loaded again ahead of its end", key)
 
         task = asyncio.create_task(refresh())
         self._refreshes.add(task)
@@ -502,14 +396,3 @@ async def _end(tasks: set[asyncio.Task[Any]]) -> None:
         for task in tasks:
             task.cancel()
         _, tasks = await asyncio.wait(tasks, timeout=0.5)
-
-
-async def _begin(redis: Client, source: Key) -> bytes:
-    """The state of a source that has none, since it is new or was evicted."""
-    state = secrets.token_hex(8).encode()
-    there = await redis.set(str(source), state, nx=True, get=True, px=STATE.milliseconds)
-    return there if isinstance(there, bytes) else state
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -38,6 +38,7 @@ SHORT = 12
 Info = dict[str, Any]
 
 _CREDENTIALS = {"username", "password"}
+_REFUSED = (AuthenticationError, NoPermissionError)
 _NO_KEY = Key("nobody", "nothing", "none")
 # As Redis counts them: k is 1000, kb is 1024.
 _UNITS: dict[str, int] = {
@@ -250,12 +251,13 @@ async def ask(settings: RedisSettings) -> Facts:
             if isinstance(client, RedisCluster):
                 return await _ask_cluster(client, anonymous)
             info = await client.info()
-            name = f"the server on port {info['tcp_port']}"
+            port = info["tcp_port"]
+            name = f"the server on port {port}" if port else f"the server at {address}"
             return Facts({name: info}, await _sample(client), {}, anonymous)
     except NoPermissionError as error:
         raise RedisUnavailable(
             f"The user of REDIS_URL may not do what a check needs ({error}); give it the rights "
-            "that ops/redis/users.acl lists."
+            "that ops/redis/start.sh gives."
         ) from error
     except (RedisError, RedisClusterException, OSError) as error:
         raise RedisUnavailable(
@@ -324,8 +326,13 @@ async def _serves_anybody(settings: RedisSettings, address: Address) -> bool:
         try:
             # Not PING, which a user without any right may be allowed.
             await client.get(str(_NO_KEY))
-        except (AuthenticationError, NoPermissionError):
+        except _REFUSED:
             return False
+        except NoConnection as error:
+            # So redis-py wraps what is refused over a socket.
+            if isinstance(error.__cause__, _REFUSED):
+                return False
+            raise
         except ResponseError:
             return True  # such as MOVED: it would have answered
     return True

@@ -24,4 +24,5 @@ end
 if used < quota then
   return {taken, quota - used, 0}
 end
-return {taken, 0, tonumber(redis.call('LINDEX', KEYS[1], -1)) + window - now}
+-- A place is free when fewer than the quota are taken, which may be lower than it was.
+return {taken, 0, tonumber(redis.call('LINDEX', KEYS[1], quota - 1)) + window - now}

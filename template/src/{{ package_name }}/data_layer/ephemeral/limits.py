@@ -92,7 +92,7 @@ class Limiter:
             limit: the policy.
             client: who is counted, by any text: a user, an address, `*` for everybody together.
         """
-        key = str(self._store.key("limit", f"{limit.name}/{digest(client)}"))
+        key = str(self._store.key("limit", f"{limit.name}~{digest(client)}"))
         window = limit.window // timedelta(microseconds=1)
         try:
             taken, left, wait = await self._store.run(

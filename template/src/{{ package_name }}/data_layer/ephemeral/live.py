@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0
 _SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
-_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+# With 20 digits it may be more than Redis takes, which no clock has come to.
+_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 class LiveSettings(Settings):

@@ -27,6 +27,9 @@ class Source:
 
     name: str
 
+    def __post_init__(self) -> None:
+        Key("any", "any", self.name)
+
 
 @dataclass(frozen=True, eq=False)
 class _Policy(Generic[Value]):

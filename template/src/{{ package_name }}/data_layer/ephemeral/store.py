@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
@@ -46,6 +48,13 @@ _DOWN = (
     ReadOnlyError,
     AuthenticationError,
     NoPermissionError,
+)
+# The same where redis-py has no class for it: a disk that is full, replicas that are missing, a
+# script of somebody's that does not end, rights that are missing in a script. A pipeline puts words
+# of its own before them.
+_AT_FAULT = re.compile(
+    r"(?:^|caused error: )"
+    r"(?:MISCONF |NOREPLICAS |BUSY |ACL failure in script|The user executing the script can't run)"
 )
 
 
@@ -120,7 +129,10 @@ class Store:
                 "Redis is full and evicts nothing; raise its maxmemory, or let it evict by "
                 "allkeys-lru."
             ) from error
-        except _DOWN as error:
+        except (*_DOWN, ResponseError) as error:
+            if not isinstance(error, _DOWN) and not _AT_FAULT.search(str(error)):
+                self._breaker.succeeded()  # it answered
+                raise
             self._failed(error)
             raise RedisUnavailable(
                 f"Redis did not do what it was asked ({_reason(error)}); see whether the server of "

@@ -2,7 +2,8 @@
 
 A session is valid while two keys say so: one leads from the cookie to the user, the other holds all
 sessions of that user. The second decides, so that deleting it signs the user out everywhere, at
-once; and whatever Redis evicts or loses ends sessions and never revives one.
+once; and whatever Redis evicts or forgets ends sessions and never revives one. Only a failover or a
+loss of power, which undo the last writes, may undo a sign-out of that moment.
 """
 
 import hashlib

@@ -12,5 +12,10 @@ if now - seen >= tonumber(ARGV[2]) or now - began >= tonumber(ARGV[3]) then
   redis.call('HDEL', KEYS[1], ARGV[1])
   return false
 end
-redis.call('HSET', KEYS[1], ARGV[1], began .. ' ' .. string.format('%.0f', now) .. ' ' .. data)
+local noted = redis.pcall('HSET', KEYS[1], ARGV[1],
+  began .. ' ' .. string.format('%.0f', now) .. ' ' .. data)
+-- A server that is full and evicts nothing still knows who is signed in.
+if type(noted) == 'table' and noted.err and not string.find(noted.err, 'OOM', 1, true) then
+  return noted
+end
 return {tonumber(began), data}

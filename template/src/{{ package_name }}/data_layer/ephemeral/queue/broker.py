@@ -14,12 +14,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError, ResponseError
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
 from ..cancellation import is_cancelled
 from ..connection import Client
-from .errors import QueueFull, QueueUnreachable
+from .errors import JobTooLarge, QueueFull, QueueUnreachable
 from .keys import QueueKeys
 from .settings import QueueSettings
 
@@ -82,10 +82,16 @@ class StreamBroker(AsyncBroker):
         """Take the job in.
 
         Raises:
-            QueueFull: nothing was taken.
+            QueueFull, JobTooLarge: nothing was taken.
             QueueUnreachable: the job may have been taken or not.
         """
         settings, labels = self.settings, message.labels
+        if (size := len(message.message)) > settings.max_job_bytes:
+            raise JobTooLarge(
+                f"A job of {message.task_name} has {size:,} bytes, more than "
+                f"{settings.max_job_bytes:,}; send where its data are instead of the data, or "
+                "raise REDIS_QUEUE_MAX_JOB_BYTES."
+            )
         again = "attempt" in labels
         once = "once" in labels and not again
         try:
@@ -98,6 +104,11 @@ class StreamBroker(AsyncBroker):
                 settings.once_ttl if once else 0,
                 settings.retention,
             )
+        except OutOfMemoryError as error:
+            raise QueueFull(
+                f"The server of the queue has no memory left; {message.task_name} was not taken. "
+                "Start more workers, or raise REDIS_QUEUE_MAXMEMORY."
+            ) from error
         except TROUBLE as error:
             raise QueueUnreachable(
                 f"The queue did not take {message.task_name}: {type(error).__name__}. "
@@ -219,7 +230,7 @@ class StreamBroker(AsyncBroker):
         if not found:
             return None
         [(_, [(identifier, fields)])] = found
-        return identifier, fields[b"job"]
+        return identifier, fields.get(b"job", b"")
 
     async def _make_group(self) -> bool:
         # From 0: a job may have been sent before the first worker came.
@@ -233,12 +244,15 @@ class StreamBroker(AsyncBroker):
         # taskiq acknowledges what it can't read or does not know, and the job would be lost:
         # during a deployment another worker may know it.
         try:
-            name = self.formatter.loads(job).task_name
-        except ValueError:
+            message = self.formatter.loads(job)
+            message.parse_labels()
+        except (ValueError, TypeError, KeyError):
             logger.error("A job can't be read; it is left to another worker.")
             return False
-        if self.find_task(name) is None:
-            logger.error("No task is called %s here; its job is left to another worker.", name)
+        if self.find_task(message.task_name) is None:
+            logger.error(
+                "No task is called %s here; its job is left to another worker.", message.task_name
+            )
             return False
         return True
 

@@ -8,7 +8,11 @@ class QueueError(DataLayerError):
 
 
 class QueueFull(QueueError):
-    """The queue holds as many jobs as `REDIS_QUEUE_MAX_JOBS` allows; this one was not taken."""
+    """The queue holds what `REDIS_QUEUE_MAX_JOBS` or the memory allow; this job was not taken."""
+
+
+class JobTooLarge(QueueError):
+    """The job has more than `REDIS_QUEUE_MAX_JOB_BYTES`; it was not taken."""
 
 
 class QueueUnreachable(QueueError):

@@ -5,7 +5,10 @@ local now = redis.call('TIME')
 local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now[1] * 1000 + math.floor(now[2] / 1000),
   'LIMIT', 0, ARGV[1])
 for _, job in ipairs(due) do
-  redis.call('XADD', KEYS[1], '*', 'job', job)
+  local added = redis.pcall('XADD', KEYS[1], '*', 'job', job)
+  if type(added) == 'table' and added.err then
+    break  -- the server is full; the jobs that are in the stream make room
+  end
   redis.call('ZREM', KEYS[2], job)
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])

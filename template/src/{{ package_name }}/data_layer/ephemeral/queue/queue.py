@@ -93,7 +93,7 @@ class Queue:
         no sessions. Send it after the transaction that it is about has committed.
 
         Raises:
-            QueueFull: the job was not taken.
+            QueueFull, JobTooLarge: the job was not taken.
             QueueUnreachable: it may have been taken or not; `task.once(…)` makes repeating safe.
         """
         kicker: AsyncKicker[P, R] = AsyncKicker(task.name, self.broker, dict(task.labels))
