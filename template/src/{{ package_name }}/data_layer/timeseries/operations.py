@@ -20,7 +20,7 @@ from ..database import sqlstate
 from . import catalog
 from .declarations import erasing
 from .errors import TimeSeriesError
-from .extension import require_available, require_community
+from .extension import refuse, unavailable, unfit
 from .interval import Interval
 from .state import direction
 
@@ -147,12 +147,12 @@ class CreateExtension(TimescaleOperation):
     def run(self, migration: Migration) -> None:
         connection = migration.connection
         if connection is not None:
-            require_available(connection)
+            refuse(unavailable(connection))
         with connection.begin_nested() if connection is not None else nullcontext():
             migration.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
             if connection is not None:
                 # The edition shows only once the extension is there.
-                require_community(connection)
+                refuse(unfit(connection))
 
 
 @dataclass(eq=False)
