@@ -84,9 +84,7 @@ class Survey:
         if not facts.declared.hypertables and facts.unfit:
             return advice("No hypertable is declared yet.", "See docs/data-layer/timeseries.md.")
         if facts.unfit:
-            return failed(
-                facts.unfit, "Follow the sentence, then run `uv run alembic upgrade head`."
-            )
+            return failed(facts.unfit, "Do that first; then migrate, and look at the other checks.")
         return passed("The Community edition of TimescaleDB is installed and preloaded.")
 
     async def chunk_intervals(self) -> Finding:
@@ -184,7 +182,7 @@ class Survey:
         if missing:
             return failed(
                 f"The database has no {', '.join(missing)} as declared.",
-                "Run `uv run alembic upgrade head`.",
+                f"Run `uv run alembic upgrade head`. If they are in no migration yet: {MIGRATE}",
             )
         other = [key[1] for key, state in declared if wanted(found[key]) != wanted(state)]
         if other:

@@ -10,42 +10,39 @@ MINIMUM = (2, 18)
 COMPOSE = "docker compose up --detach --wait"
 
 
-def require_available(connection: Connection) -> None:
-    """Refuse a server on which the extension can't be created.
+def refuse(reason: str | None) -> None:
+    """Stop for a reason, if there is one.
 
     Raises:
-        TimeSeriesError: it isn't installed, too old, or not preloaded.
+        TimeSeriesError: there is.
     """
+    if reason:
+        raise TimeSeriesError(reason)
+
+
+def unavailable(connection: Connection) -> str | None:
+    """Why the extension can't be created on this server, in a sentence; None when it can."""
     version = connection.scalar(
         text("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
     )
     if version is None:
-        raise TimeSeriesError(
+        return (
             f"The server {_address(connection)} has no TimescaleDB; start that of compose.yaml "
             f"with Docker (`{COMPOSE}`) and use it, or another server that has the Community "
             "edition: in DATABASE_URL, in TEST_DATABASE_URL, as `--server` of the command `demo`."
         )
     # The library that is preloaded defines this setting, in every database.
     if connection.scalar(text("SELECT current_setting('timescaledb.disable_load', true)")) is None:
-        raise TimeSeriesError(
+        return (
             f"The server {_address(connection)} does not preload TimescaleDB; add timescaledb to "
             "shared_preload_libraries in its configuration and restart it."
         )
     if _version(version) < MINIMUM:
-        raise TimeSeriesError(
+        return (
             f"The server {_address(connection)} has TimescaleDB {version}; install "
             f"{'.'.join(map(str, MINIMUM))} or later."
         )
-
-
-def require_community(connection: Connection) -> None:
-    """Refuse an edition without columnstore, continuous aggregates and policies.
-
-    Raises:
-        TimeSeriesError: it is the Apache edition, or too old.
-    """
-    if reason := unfit(connection):
-        raise TimeSeriesError(reason)
+    return None
 
 
 def unfit(connection: Connection) -> str | None:
@@ -54,9 +51,10 @@ def unfit(connection: Connection) -> str | None:
         text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     )
     if version is None:
-        return (
-            f"The database {_address(connection)} has no extension timescaledb; "
-            "run `alembic upgrade head`."
+        # The edition shows only once the extension is there.
+        return unavailable(connection) or (
+            f"The database {_address(connection)} has no extension timescaledb; run `uv run "
+            "alembic upgrade head`, which creates it or says why the server's edition won't do."
         )
     if _version(version) < MINIMUM:
         return (

@@ -20,7 +20,7 @@ from ..database import sqlstate
 from . import catalog
 from .declarations import erasing
 from .errors import TimeSeriesError
-from .extension import require_available, require_community
+from .extension import refuse, unavailable, unfit
 from .interval import Interval
 from .state import direction
 
@@ -147,12 +147,12 @@ class CreateExtension(TimescaleOperation):
     def run(self, migration: Migration) -> None:
         connection = migration.connection
         if connection is not None:
-            require_available(connection)
+            refuse(unavailable(connection))
         with connection.begin_nested() if connection is not None else nullcontext():
             migration.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
             if connection is not None:
                 # The edition shows only once the extension is there.
-                require_community(connection)
+                refuse(unfit(connection))
 
 
 @dataclass(eq=False)
@@ -194,7 +194,8 @@ class CreateHypertable(TimescaleOperation):
 class ConvertToPlainTable(TimescaleOperation):
     """Make a hypertable a plain table again, its rows, keys, indexes and rights included.
 
-    The rows are copied. Its continuous aggregates must be dropped before.
+    The rows are copied. Its continuous aggregates must be dropped before, and so must policies of
+    row-level security: the server refuses what the copy would lack.
     """
 
     function = "convert_to_plain_table"
@@ -227,6 +228,11 @@ DECLARE
     item record;
 BEGIN
     LOCK TABLE <name> IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM pg_policy WHERE polrelid = hypertable) THEN
+        RAISE EXCEPTION
+            'The table % has row-level security policies, which the copy would lack: drop them '
+            'before, and create them again after.', hypertable;
+    END IF;
     definitions := ARRAY(
         SELECT pg_get_indexdef(indexrelid) FROM pg_index
         WHERE indrelid = hypertable AND NOT EXISTS (
@@ -248,11 +254,20 @@ BEGIN
         )
         FROM pg_class WHERE oid = hypertable
         UNION ALL
+        SELECT format('ALTER TABLE %s SET (%s)', hypertable, array_to_string(reloptions, ', '))
+        FROM pg_class WHERE oid = hypertable AND reloptions IS NOT NULL
+        UNION ALL
         SELECT format(
-            'GRANT %s ON %s TO %s', privilege_type, hypertable,
-            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
+            'GRANT %s %s ON %s TO %s %s', privilege_type, columns, hypertable,
+            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+            CASE WHEN is_grantable THEN 'WITH GRANT OPTION' END
         )
-        FROM pg_class, aclexplode(relacl) WHERE oid = hypertable AND grantee <> relowner
+        FROM (
+            SELECT relacl, '' FROM pg_class WHERE oid = hypertable
+            UNION ALL
+            SELECT attacl, format('(%I)', attname) FROM pg_attribute WHERE attrelid = hypertable
+        ) AS rights (acl, columns), aclexplode(acl)
+        WHERE grantee <> (SELECT relowner FROM pg_class WHERE oid = hypertable)
         UNION ALL
         SELECT format('COMMENT ON TABLE %s IS %L', hypertable, description)
         FROM pg_description
@@ -527,6 +542,16 @@ class SetRefreshPolicy(TimescaleOperation):
         migration.guard()
 
 
+# Each aggregate as `upper`, with the retention of what it selects from.
+_SOURCES = """timescaledb_information.continuous_aggregates AS upper
+    LEFT JOIN timescaledb_information.continuous_aggregates AS lower
+        ON lower.materialization_hypertable_schema = upper.hypertable_schema
+        AND lower.materialization_hypertable_name = upper.hypertable_name
+    LEFT JOIN timescaledb_information.jobs AS retention
+        ON retention.hypertable_schema = coalesce(lower.view_schema, upper.hypertable_schema)
+        AND retention.hypertable_name = coalesce(lower.view_name, upper.hypertable_name)
+        AND retention.config ? 'drop_after'"""
+
 # Months have many lengths, so the two are compared at every time of four years.
 _GUARD = """
 DO $guard$
@@ -539,19 +564,13 @@ BEGIN
             coalesce(refresh.config ->> 'start_offset', 'the beginning') AS reach,
             retention.hypertable_name AS source,
             retention.config ->> 'drop_after' AS kept
-        FROM timescaledb_information.jobs AS refresh
-        JOIN timescaledb_information.continuous_aggregates AS upper
-            ON upper.view_schema = refresh.hypertable_schema
-            AND upper.view_name = refresh.hypertable_name
-        LEFT JOIN timescaledb_information.continuous_aggregates AS lower
-            ON lower.materialization_hypertable_schema = upper.hypertable_schema
-            AND lower.materialization_hypertable_name = upper.hypertable_name
-        JOIN timescaledb_information.jobs AS retention
-            ON retention.hypertable_schema = coalesce(lower.view_schema, upper.hypertable_schema)
-            AND retention.hypertable_name = coalesce(lower.view_name, upper.hypertable_name)
-            AND retention.config ? 'drop_after'
+        FROM <sources>
+        JOIN timescaledb_information.jobs AS refresh
+            ON refresh.hypertable_schema = upper.view_schema
+            AND refresh.hypertable_name = upper.view_name
+            AND refresh.config ? 'mat_hypertable_id'
         WHERE
-            refresh.config ? 'mat_hypertable_id'
+            retention.job_id IS NOT NULL
             AND (
                 refresh.config ->> 'start_offset' IS NULL
                 OR EXISTS (
@@ -569,7 +588,7 @@ BEGIN
             unsafe.aggregate, unsafe.reach, unsafe.source, unsafe.kept;
     END LOOP;
 END $guard$
-"""
+""".replace("<sources>", _SOURCES)
 
 
 def _refuse_erasing(
@@ -607,15 +626,7 @@ class RefreshContinuousAggregate(TimescaleOperation):
     schema: str | None = field(default=None, kw_only=True)
 
     def run(self, migration: Migration) -> None:
-        found = migration.catalog()
-        state = found.aggregates.get(migration.key(self.name, self.schema))
-        retention = None if state is None else found.retention(state.source)
-        # What the retention may have dropped, a refresh would erase here as well.
-        start = f"now() - {span(str(retention))}" if retention else "NULL"
-        statement = (
-            f"CALL refresh_continuous_aggregate({migration.regclass(self.name, self.schema)}, "
-            f"{start}, NULL)"
-        )
+        statement = _REFRESH.replace("<name>", migration.regclass(self.name, self.schema))
         with migration.context.autocommit_block():
             # A policy's refresh of the same aggregate may be running.
             for attempt in stamina.retry_context(
@@ -625,6 +636,30 @@ class RefreshContinuousAggregate(TimescaleOperation):
             ):
                 with attempt:
                     migration.execute(statement)
+
+
+# What the retention may have dropped, a refresh would erase here as well. On the server, so that a
+# script is as careful.
+_REFRESH = """
+DO $refresh$
+DECLARE
+    since timestamptz;
+    of_dates boolean;
+BEGIN
+    SELECT now() - (retention.config ->> 'drop_after')::interval, column_type = 'date'::regtype
+    INTO since, of_dates
+    FROM <sources>
+    JOIN timescaledb_information.dimensions AS dimension
+        ON dimension.hypertable_schema = upper.materialization_hypertable_schema
+        AND dimension.hypertable_name = upper.materialization_hypertable_name
+    WHERE format('%I.%I', upper.view_schema, upper.view_name)::regclass = <name>::regclass;
+    IF of_dates THEN
+        CALL refresh_continuous_aggregate(<name>, since::date, NULL);
+    ELSE
+        CALL refresh_continuous_aggregate(<name>, since, NULL);
+    END IF;
+END $refresh$
+""".replace("<sources>", _SOURCES)
 
 
 create_extension = _function(CreateExtension)
