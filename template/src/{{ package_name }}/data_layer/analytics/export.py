@@ -20,7 +20,7 @@ from .declarations import Export
 from .errors import AnalyticsError
 from .extension import first_line, identifier, literal
 from .lake import Lake, LakeFile, Part
-from .reader import Reader, midnight, reading
+from .reader import YEARS, Reader, midnight, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _export(
                 opened.append(reader)
                 _check(lake, declared, reader, files, since)
                 done = _write(lake, declared, reader, files, since, until, fewer, progress)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             raise _refused(declared, error) from None
         return replace(done, removed=removed)
 
@@ -155,9 +155,9 @@ def _check(
 ) -> None:
     if reader.unplaced():
         raise AnalyticsError(
-            f"The export {declared.name} has rows without a time, or with an infinite one, which "
-            "belong into no period; leave them out by a select with a condition on "
-            f"{declared.time}."
+            f"The export {declared.name} has rows without a time, with an infinite one, or with "
+            f"one outside of the years {YEARS[0]} to {YEARS[1] - 1}, which belong into no file; "
+            f"leave them out by a select with a condition on {declared.time}."
         )
     for file in files:
         if (
@@ -177,14 +177,22 @@ def _check(
         )
     if since is not None and since <= files[0].begin:
         return  # all are written anew
-    old, new = schema_of(files[-1].path), reader.schema()
+    newest = files[-1]
+    try:
+        old = schema_of(newest.path)
+    except duckdb.Error as error:
+        raise AnalyticsError(
+            f"{newest.path.name} can't be read ({first_line(error)}); move it away, and it is "
+            "written again."
+        ) from None
+    new = reader.schema()
     if old != new:
         changes = [f"{name} was {kind}" for name, kind in old if (name, kind) not in new]
         changes += [f"{name} is {kind}" for name, kind in new if (name, kind) not in old]
         raise AnalyticsError(
-            f"The export {declared.name} has other columns than its files: "
-            f"{', '.join(changes) or 'another order'}. Write all files anew: --since "
-            f"{files[0].begin}."
+            f"The export {declared.name} has other columns than {newest.path.name}: "
+            f"{', '.join(changes) or 'another order'}. Write all files anew by --since "
+            f"{files[0].begin}, or move that file away if it is not of this export."
         )
 
 
@@ -339,7 +347,7 @@ def rows_of(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
     return int(row[0]) if row else 0
 
 
-def _refused(declared: Export, error: duckdb.Error) -> AnalyticsError:
+def _refused(declared: Export, error: Exception) -> AnalyticsError:
     text = first_line(error)
     begin = f"The export {declared.name} stopped: "
     kept = "The file of that period is not written; those before it are complete."

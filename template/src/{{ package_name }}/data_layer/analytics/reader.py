@@ -21,6 +21,9 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without sayi
 _MICROSECOND = timedelta(microseconds=1)
 _PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
+# The years of a file's name have four digits, also those of a week's first and last day.
+YEARS = (1001, 9999)
+
 # An export takes as long as it takes, and ends with its process.
 _UNHURRIED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 
@@ -57,16 +60,21 @@ class Reader:
             with suppress(duckdb.Error):
                 connection.interrupt()
 
+    def end(self) -> None:
+        """End the transactions; those of a server that is gone too."""
+        for connection in self._opened:
+            # Left to `close`, the reader of a lost connection ends the whole process.
+            with suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
+
     def unplaced(self) -> bool:
-        """Whether a row has no time, or an infinite one, and so belongs into no period."""
-        time = identifier(self._plan.time)
-        infinite = ", ".join(
-            f"CAST('{sign}infinity' AS {self._plan.time_type})" for sign in ("", "-")
-        )
+        """Whether a row belongs into no file: without a time, or with one outside of `YEARS`."""
+        time, kind = identifier(self._plan.time), self._plan.time_type
+        first, last = (moment_literal(kind, datetime(year, 1, 1)) for year in YEARS)  # noqa: DTZ001
         return bool(
             self._number(
                 f"SELECT count(*) FROM (SELECT FROM ({self._plan.base}) AS exported"  # noqa: S608
-                f" WHERE {time} IS NULL OR {time} IN ({infinite}) LIMIT 1) AS found"
+                f" WHERE {time} IS NULL OR {time} < {first} OR {time} >= {last} LIMIT 1) AS found"
             )
         )
 
@@ -207,6 +215,7 @@ def reading(plan: Plan, url: URL, settings: AnalyticsSettings) -> Iterator[Reade
         load(connection, settings)
         # What DuckDB says of a failed connection names its string: a secret stays out of it.
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
+        reader = Reader(connection, plan, settings)
         try:
             connection.execute(
                 f"ATTACH {literal(_options(url))} AS source"
@@ -220,7 +229,10 @@ def reading(plan: Plan, url: URL, settings: AnalyticsSettings) -> Iterator[Reade
                 f"DuckDB can't reach {url.host}:{url.port or 5432}/{url.database} ({reason}); "
                 "correct DATABASE_URL and DATABASE_PASSWORD."
             ) from None
-        yield Reader(connection, plan, settings)
+        try:
+            yield reader
+        finally:
+            reader.end()
 
 
 def _secret(url: URL) -> str:
