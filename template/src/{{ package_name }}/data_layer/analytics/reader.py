@@ -217,22 +217,25 @@ def reading(plan: Plan, url: URL, settings: AnalyticsSettings) -> Iterator[Reade
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
         reader = Reader(connection, plan, settings)
         try:
-            connection.execute(
-                f"ATTACH {literal(_options(url))} AS source"
-                " (TYPE postgres, SECRET source, READ_ONLY)"
-            )
-            connection.execute("BEGIN")
-            _order(connection, _UNHURRIED)
-        except duckdb.Error as error:
-            reason = first_line(error).rpartition("failed: ")[2]
-            raise AnalyticsError(
-                f"DuckDB can't reach {url.host}:{url.port or 5432}/{url.database} ({reason}); "
-                "correct DATABASE_URL and DATABASE_PASSWORD."
-            ) from None
-        try:
+            _attach(connection, url)
             yield reader
         finally:
             reader.end()
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, url: URL) -> None:
+    try:
+        connection.execute(
+            f"ATTACH {literal(_options(url))} AS source (TYPE postgres, SECRET source, READ_ONLY)"
+        )
+        connection.execute("BEGIN")
+        _order(connection, _UNHURRIED)
+    except duckdb.Error as error:
+        reason = first_line(error).rpartition("failed: ")[2]
+        raise AnalyticsError(
+            f"DuckDB can't reach {url.host}:{url.port or 5432}/{url.database} ({reason}); "
+            "correct DATABASE_URL and DATABASE_PASSWORD."
+        ) from None
 
 
 def _secret(url: URL) -> str:
