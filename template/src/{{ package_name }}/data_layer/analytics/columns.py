@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from sqlalchemy import SelectBase, TextClause
+from sqlalchemy.exc import InvalidRequestError
 
 from ..database import Database
 from ..database.bulk.copy import driver_of
@@ -62,7 +63,13 @@ async def plan(database: Database, export: Export) -> Plan:
     """
     async with database.read_only() as session:
         driver, dialect = await driver_of(session)
-        base = _text(driver, export.statement, dialect)
+        try:
+            base = _text(driver, export.statement, dialect)
+        except InvalidRequestError as error:
+            raise AnalyticsError(
+                f"The statement of the export {export.name} can't be read: {error.args[0]}. Give "
+                r"the value by bindparams; a colon that begins no parameter is written \:."
+            ) from None
         try:
             columns = await _columns(driver, base)
         except (psycopg.ProgrammingError, psycopg.DataError) as error:
@@ -84,7 +91,8 @@ async def plan(database: Database, export: Export) -> Plan:
 def _text(driver: Any, statement: SelectBase | TextClause, dialect: Any) -> str:
     state = statement.compile(dialect=dialect).construct_expanded_state()
     if not state.parameters:
-        return state.statement.replace("%%", "%").rstrip().rstrip(";")
+        # What is written around it begins on a line of its own, behind a comment of the last one.
+        return state.statement.replace("%%", "%").rstrip().rstrip(";") + "\n"
     parameters = {
         name: process(value) if callable(process := state.processors.get(name)) else value
         for name, value in state.parameters.items()

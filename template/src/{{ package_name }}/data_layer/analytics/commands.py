@@ -204,8 +204,9 @@ def _query(
 ) -> None:
     try:
         statement = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise AnalyticsError(f"{file} can't be read ({error.strerror}).") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise AnalyticsError(f"{file} can't be read ({reason}).") from None
     with analysis(lake) as lakeside:
         result = lakeside.query(statement, **parameters)
         names = [column[0] for column in result.description or ()]
@@ -222,6 +223,7 @@ def _query(
 
 
 def _write(reader: Any, output: Path) -> int:
+    import pyarrow  # type: ignore[import-untyped]
     import pyarrow.csv  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
@@ -249,8 +251,12 @@ def _write(reader: Any, output: Path) -> int:
             case _:
                 raise AnalyticsError(f"{output} ends in none of .parquet, .csv and .json.")
         part.replace(output)
-    except OSError as error:
-        raise AnalyticsError(f"{output} can't be written ({error.strerror}).") from None
+    except (OSError, OverflowError, pyarrow.ArrowException) as error:
+        # Arrow tells by these also what DuckDB finds on the way.
+        raise AnalyticsError(
+            f"{output} can't be written ({str(error).partition(chr(10))[0]}); where it is a type "
+            "or a value, let the query cast or leave it out."
+        ) from None
     finally:
         part.unlink(missing_ok=True)
     return rows

@@ -14,6 +14,7 @@ from .period import Period
 Source = Table | type[DeclarativeBase] | SelectBase | TextClause
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LATEST = timedelta(days=36_500)
 _declared: dict[str, "Export"] = {}
 
 
@@ -66,8 +67,10 @@ class Export:
             )
         if name in _declared:
             raise AnalyticsError(f"Two exports have the name {name}; rename one.")
-        if late < timedelta(0):
-            raise AnalyticsError(f"The export {name} says that rows come {late} late; give 0.")
+        if not timedelta(0) <= late <= _LATEST:
+            raise AnalyticsError(
+                f"The export {name} says that rows come {late} late; give 0 to {_LATEST.days} days."
+            )
         self.name = name
         self.statement = of if isinstance(of, SelectBase | TextClause) else select(of)
         self.time = time if isinstance(time, str) else time.key

@@ -3,8 +3,8 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -20,7 +20,7 @@ from .declarations import Export
 from .errors import AnalyticsError
 from .extension import first_line, identifier, literal
 from .lake import Lake, LakeFile, Part
-from .reader import Reader, midnight, reading
+from .reader import YEARS, Reader, midnight, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an export is: `done` of 1 in time, and the rows written."""
+    """How far an export is: `done` of 1, by the number of its files, and the rows written."""
 
     done: float
     rows: int
@@ -136,7 +136,7 @@ def _export(
                 opened.append(reader)
                 _check(lake, declared, reader, files, since)
                 done = _write(lake, declared, reader, files, since, until, fewer, progress)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             raise _refused(declared, error) from None
         return replace(done, removed=removed)
 
@@ -155,9 +155,9 @@ def _check(
 ) -> None:
     if reader.unplaced():
         raise AnalyticsError(
-            f"The export {declared.name} has rows without a time, or with an infinite one, which "
-            "belong into no period; leave them out by a select with a condition on "
-            f"{declared.time}."
+            f"The export {declared.name} has rows without a time, with an infinite one, or with "
+            f"one outside of the years {YEARS[0]} to {YEARS[1] - 1}, which belong into no file; "
+            f"leave them out by a select with a condition on {declared.time}."
         )
     for file in files:
         if (
@@ -177,14 +177,22 @@ def _check(
         )
     if since is not None and since <= files[0].begin:
         return  # all are written anew
-    old, new = schema_of(files[-1].path), reader.schema()
+    newest = files[-1]
+    try:
+        old = schema_of(newest.path)
+    except duckdb.Error as error:
+        raise AnalyticsError(
+            f"{newest.path.name} can't be read ({first_line(error)}); move it away, and it is "
+            "written again."
+        ) from None
+    new = reader.schema()
     if old != new:
         changes = [f"{name} was {kind}" for name, kind in old if (name, kind) not in new]
         changes += [f"{name} is {kind}" for name, kind in new if (name, kind) not in old]
         raise AnalyticsError(
-            f"The export {declared.name} has other columns than its files: "
-            f"{', '.join(changes) or 'another order'}. Write all files anew: --since "
-            f"{files[0].begin}."
+            f"The export {declared.name} has other columns than {newest.path.name}: "
+            f"{', '.join(changes) or 'another order'}. Write all files anew by --since "
+            f"{files[0].begin}, or move that file away if it is not of this export."
         )
 
 
@@ -207,18 +215,15 @@ def _write(
 ) -> Exported:
     end = None if until is None else midnight(until)
     start, cut = _start(declared, reader, files, since)
-    first, last = reader.earliest(start, end), reader.latest(start, end)
-    if first is None or last is None or (cut is not None and reader.has_all(files, cut, end)):
+    if cut is not None and reader.has_all(files, cut, end):
         return Exported()
-    span = max((last - first).total_seconds(), 1.0)
+    jobs = _jobs(lake, declared, reader, files, start, end, cut, since is not None)
     written: list[Path] = []
     rows = read = 0
-    workers = lake.settings.threads
-    jobs = _jobs(lake, declared, reader, files, start, end, cut, since is not None)
-    with ExitStack() as stack:
-        if workers > 1:
-            reader.share()
-        pool = stack.enter_context(ThreadPoolExecutor(workers, "export"))
+    connections = max(1, min(lake.settings.threads, len(jobs)))
+    reader.share(connections)
+    # Twice as many threads: while one reads, another waits for the disk.
+    with ThreadPoolExecutor(2 * connections, "export") as pool:
         running: deque[tuple[_Job, Future[tuple[ExitStack, Part, int]]]] = deque()
 
         def finish() -> None:
@@ -226,27 +231,29 @@ def _write(
             job, future = running.popleft()
             parts, part, count = future.result()
             with parts:
-                taken = _verify(declared, reader, job, part, count, fewer)
+                taken = _taken(declared, reader, job, count, fewer)
                 part.publish()
             written.append(job.target)
             rows += count
             read += count - taken
             if progress is not None:
-                done = (min(job.until, last) - first).total_seconds() / span
-                progress(Progress(min(max(done, 0.0), 1.0), rows))
+                progress(Progress(len(written) / len(jobs), rows))
 
         try:
             # Files get their names in the order of time, so that the newest one tells how far the
             # export is, also after a crash.
             for job in jobs:
                 running.append((job, pool.submit(_part, lake, declared, reader, job)))
-                if len(running) >= workers:
+                if len(running) > 2 * connections:
                     finish()
             while running:
                 finish()
         except BaseException:
-            reader.interrupt()
             for _, future in running:
+                future.cancel()
+                while not future.done():
+                    reader.interrupt()
+                    wait([future], timeout=0.1)
                 with suppress(Exception):
                     future.result()[0].close()
             raise
@@ -278,25 +285,24 @@ def _jobs(
     end: datetime | None,
     cut: datetime | None,
     again: bool,
-) -> Iterator[_Job]:
+) -> list[_Job]:
     """One job for each period that has rows, in the order of time."""
     known = {file.begin: file for file in files}
-    found = reader.earliest(start, end)
-    while found is not None:
-        begin = declared.period.begin(found.date())
+    jobs = []
+    for begin in reader.periods(declared.period, start, end):
         since, after = midnight(begin), midnight(declared.period.after(begin))
-        until = after if end is None else min(after, end)
         old = known.get(begin)
-        if again and old is not None:
-            # A file is replaced by its whole period, or rows behind `until` would be lost.
-            until = after
+        # A file is replaced by its whole period, or rows behind `end` would be lost.
+        until = after if end is None or (again and old is not None) else min(after, end)
         keeps = old is not None and cut is not None and cut > since
-        yield _Job(begin, since, until, lake.path(declared, begin), old, cut if keeps else None)
-        found = reader.earliest(after, end)
+        jobs.append(
+            _Job(begin, since, until, lake.path(declared, begin), old, cut if keeps else None)
+        )
+    return jobs
 
 
 def _part(lake: Lake, declared: Export, reader: Reader, job: _Job) -> tuple[ExitStack, Part, int]:
-    """Write one file under a hidden name; whoever gets it closes the stack."""
+    """Write one file under a hidden name, to the disk; whoever gets it closes the stack."""
     with ExitStack() as stack:
         part = stack.enter_context(lake.replacing(job.target))
         kept = (job.old.path, job.cut) if job.old is not None and job.cut is not None else None
@@ -308,22 +314,16 @@ def _part(lake: Lake, declared: Export, reader: Reader, job: _Job) -> tuple[Exit
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         count = reader.write(part.path, job.since, job.until, declared.order_by, kept, about)
+        part.sync()
         return stack.pop_all(), part, count
 
 
-def _verify(
-    declared: Export, reader: Reader, job: _Job, part: Part, count: int, fewer: bool
-) -> int:
-    """Whether the file is what it should be; returns how many rows it took from the old one."""
-    found = rows_of(reader.connection, part.path)
-    if found != count:
-        raise AnalyticsError(
-            f"{job.target.name} has {found} rows on the disk, but {count} were written; look "
-            "after the disk. The file is removed."
-        )
+def _taken(declared: Export, reader: Reader, job: _Job, count: int, fewer: bool) -> int:
+    """How many of a new file's rows come from the one that it replaces, which it may."""
     if job.old is None:
         return 0
-    before = rows_of(reader.connection, job.old.path)
+    connection = reader.connection.cursor()  # a worker may use the reader's own
+    before = rows_of(connection, job.old.path)
     if count < before and not fewer:
         raise AnalyticsError(
             f"{job.target.name} has {before} rows, and the database only {count} for it, as "
@@ -331,7 +331,7 @@ def _verify(
         )
     if job.cut is None:
         return 0
-    row = reader.connection.execute(
+    row = connection.execute(
         f"SELECT count(*) FROM read_parquet({literal(str(job.old.path))})"  # noqa: S608
         f" WHERE CAST({identifier(declared.time)} AS TIMESTAMP) < ?",
         [job.cut],
@@ -347,7 +347,7 @@ def rows_of(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
     return int(row[0]) if row else 0
 
 
-def _refused(declared: Export, error: duckdb.Error) -> AnalyticsError:
+def _refused(declared: Export, error: Exception) -> AnalyticsError:
     text = first_line(error)
     begin = f"The export {declared.name} stopped: "
     kept = "The file of that period is not written; those before it are complete."

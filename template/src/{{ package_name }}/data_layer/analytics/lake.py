@@ -204,9 +204,12 @@ class Part:
     target: Path
     held: int
 
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        os.fsync(self.held)
+
     def publish(self) -> None:
         """Give the file its name, on the disk too when this returns."""
-        os.fsync(self.held)
         self.path.replace(self.target)
         folder = os.open(self.target.parent, os.O_RDONLY)
         try:

@@ -1,6 +1,7 @@
 """Queries over the lake: a view for each export, nothing but reading, within limits."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +16,7 @@ from .errors import AnalyticsError
 from .extension import first_line, identifier, literal
 from .lake import Lake
 
-_READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_EXPLAIN = re.compile(r"\A\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 
 
 class Analysis:
@@ -44,8 +45,9 @@ class Analysis:
             AnalyticsError: it is no single SELECT, or DuckDB refuses it.
         """
         try:
-            statements = duckdb.extract_statements(statement)
-            if len(statements) != 1 or statements[0].type not in _READING:
+            # What EXPLAIN ANALYZE explains it also does.
+            statements = duckdb.extract_statements(_EXPLAIN.sub("", statement))
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise AnalyticsError(
                     "An analysis takes one SELECT; it changes no data, no settings and no files. "
                     "Results go back by write_back, or into a file by `analytics query --output`."
@@ -57,7 +59,7 @@ class Analysis:
                     f"{_listed(parameters)}."
                 )
             # A cursor of its own, so that two results can be read by turns.
-            return self._connection.cursor().execute(statements[0], parameters or None)
+            return self._connection.cursor().execute(statement, parameters or None)
         except duckdb.OutOfMemoryException as error:
             raise AnalyticsError(
                 f"The query needs more memory or disk than it may take ({first_line(error)}); "

@@ -1,10 +1,10 @@
 """Reading PostgreSQL through DuckDB: several connections, one snapshot."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 
 import duckdb
 from sqlalchemy import URL
@@ -14,11 +14,15 @@ from .connection import limited
 from .errors import AnalyticsError
 from .extension import first_line, identifier, literal, load
 from .lake import LakeFile
+from .period import Period
 from .settings import AnalyticsSettings
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without saying so)
 _MICROSECOND = timedelta(microseconds=1)
 _PROGRAM = __name__.partition(".")[0].replace("_", "-")
+
+# The years of a file's name have four digits, also those of a week's first and last day.
+YEARS = (1001, 9999)
 
 # An export takes as long as it takes, and ends with its process.
 _UNHURRIED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -37,48 +41,64 @@ class Reader:
         self._plan = plan
         self._settings = settings
         self._snapshot: str | None = None
-        self._cursors: list[duckdb.DuckDBPyConnection] = [connection]
-        self._own = threading.local()
+        self._opened = [connection]
+        # Connections that no thread uses now; None stands for one that is not open yet.
+        self._idle: SimpleQueue[duckdb.DuckDBPyConnection | None] = SimpleQueue()
+        self._idle.put(connection)
 
-    def share(self) -> None:
-        """Let further threads read the same snapshot, each through a connection of its own."""
-        self._own.cursor = self.connection
-        row = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchone()
-        self._snapshot = row[0] if row else None
+    def share(self, connections: int) -> None:
+        """Let that many threads read at once, all of them the same snapshot."""
+        if connections > 1:
+            row = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchone()
+            self._snapshot = row[0] if row else None
+        for _ in range(connections - 1):
+            self._idle.put(None)
 
     def interrupt(self) -> None:
         """Stop what runs; it raises."""
-        for cursor in list(self._cursors):
+        for connection in list(self._opened):
             with suppress(duckdb.Error):
-                cursor.interrupt()
+                connection.interrupt()
+
+    def end(self) -> None:
+        """End the transactions; those of a server that is gone too."""
+        for connection in self._opened:
+            # Left to `close`, the reader of a lost connection ends the whole process.
+            with suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
 
     def unplaced(self) -> bool:
-        """Whether a row has no time, or an infinite one, and so belongs into no period."""
-        time = identifier(self._plan.time)
-        infinite = ", ".join(
-            f"CAST('{sign}infinity' AS {self._plan.time_type})" for sign in ("", "-")
-        )
+        """Whether a row belongs into no file: without a time, or with one outside of `YEARS`."""
+        time, kind = identifier(self._plan.time), self._plan.time_type
+        first, last = (moment_literal(kind, datetime(year, 1, 1)) for year in YEARS)  # noqa: DTZ001
         return bool(
             self._number(
                 f"SELECT count(*) FROM (SELECT FROM ({self._plan.base}) AS exported"  # noqa: S608
-                f" WHERE {time} IS NULL OR {time} IN ({infinite}) LIMIT 1) AS found"
+                f" WHERE {time} IS NULL OR {time} < {first} OR {time} >= {last} LIMIT 1) AS found"
             )
         )
 
-    def earliest(self, since: datetime | None, until: datetime | None) -> datetime | None:
-        """The earliest time from `since` up to, not including, `until`; None when there is none."""
-        return self._moment("min", since, until)
-
-    def latest(self, since: datetime | None, until: datetime | None) -> datetime | None:
-        """The latest such time."""
-        return self._moment("max", since, until)
+    def periods(self, period: Period, since: datetime | None, until: datetime | None) -> list[date]:
+        """The first days of the periods with rows from `since` up to, not including, `until`."""
+        time, kind = identifier(self._plan.time), self._plan.time_type
+        # A name that no table of the statement will have.
+        found = '"periods found"'
+        zone = " AT TIME ZONE 'UTC'" if kind == "timestamptz" else ""
+        begin = f"SELECT date_trunc('{period}', CAST(min({time}){zone} AS timestamp))"
+        after = f"CAST(({found}.begin + interval '1 {period}'){zone} AS {kind})"
+        # From one period that has rows to the next one, each found by the index.
+        rows = self.connection.execute(
+            _ask(
+                f"WITH RECURSIVE {found}(begin) AS ({begin}{self._from(since, until)} UNION ALL"  # noqa: S608
+                f" SELECT ({begin}{self._from(after, until)}) FROM {found} WHERE begin IS NOT NULL)"
+                f" SELECT CAST(begin AS date) FROM {found} WHERE begin IS NOT NULL"
+            )
+        )
+        return [row[0] for row in rows.fetchall()]
 
     def count(self, since: datetime | None, until: datetime | None) -> int:
-        """The number of such rows."""
-        found = self._number(
-            f"SELECT count(*) FROM ({self._plan.base}) AS exported{self._where(since, until)}"  # noqa: S608
-        )
-        return found or 0
+        """The number of rows from `since` up to, not including, `until`."""
+        return self._number(f"SELECT count(*){self._from(since, until)}") or 0
 
     def schema(self) -> list[tuple[str, str]]:
         """The names and the types of DuckDB that the rows will have."""
@@ -118,12 +138,13 @@ class Reader:
                 f" UNION ALL FROM ({self._select(cut, until, order_by)})){sorting}"
             )
         facts = ", ".join(f"{name}: {literal(value)}" for name, value in about.items())
-        done = self._cursor().execute(
+        copy = (
             f"COPY ({rows}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd,"
             f" ROW_GROUP_SIZE {self._settings.row_group_size}, USE_TMP_FILE false,"
             f" KV_METADATA {{{facts}}})"
         )
-        row = done.fetchone()
+        with self._connection() as connection:
+            row = connection.execute(copy).fetchone()
         return int(row[0]) if row else 0
 
     def has_all(self, files: Sequence[LakeFile], since: datetime, until: datetime | None) -> bool:
@@ -142,48 +163,40 @@ class Reader:
         """The latest time in a file."""
         return latest_in(self.connection, self._plan.time, file)
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        """The connection of this thread, within the snapshot."""
-        cursor: duckdb.DuckDBPyConnection | None = getattr(self._own, "cursor", None)
-        if self._snapshot is None:
-            return self.connection
-        if cursor is None:
-            cursor = self.connection.cursor()
-            self._cursors.append(cursor)
-            cursor.execute("BEGIN")
-            _order(cursor, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot)}")
-            _order(cursor, _UNHURRIED)
-            self._own.cursor = cursor
-        return cursor
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One of the connections for this thread alone; waits until one is idle."""
+        connection = self._idle.get()
+        try:
+            if connection is None:
+                opened = self.connection.cursor()
+                self._opened.append(opened)
+                opened.execute("BEGIN")
+                _order(opened, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot or '')}")
+                _order(opened, _UNHURRIED)
+                connection = opened
+            yield connection
+        finally:
+            self._idle.put(connection)
 
     def _select(
         self, since: datetime | None, until: datetime | None, order_by: tuple[str, ...]
     ) -> str:
         sorting = f" ORDER BY {_listed(order_by)}" if order_by else ""
-        asked = _ask(
-            f"SELECT {self._plan.selected} FROM ({self._plan.base}) AS exported"  # noqa: S608
-            f"{self._where(since, until)}{sorting}"
-        )
+        asked = _ask(f"SELECT {self._plan.selected}{self._from(since, until)}{sorting}")
         replaced = f" REPLACE ({self._plan.replaced})" if self._plan.replaced else ""
         return asked.replace("*", f"*{replaced}", 1)
 
-    def _where(self, since: datetime | None, until: datetime | None) -> str:
-        time = identifier(self._plan.time)
+    def _from(self, since: datetime | str | None, until: datetime | None) -> str:
+        """The rows between two moments; the first may be an expression of PostgreSQL."""
         bounds = [
-            f"{time} {sign} {moment_literal(self._plan.time_type, bound)}"
+            f"{identifier(self._plan.time)} {sign} "
+            + (bound if isinstance(bound, str) else moment_literal(self._plan.time_type, bound))
             for sign, bound in ((">=", since), ("<", until))
             if bound is not None
         ]
-        return f" WHERE {' AND '.join(bounds)}" if bounds else ""
-
-    def _moment(
-        self, which: str, since: datetime | None, until: datetime | None
-    ) -> datetime | None:
-        found = self._number(
-            f"SELECT (extract(epoch FROM {which}({identifier(self._plan.time)})) * 1000000)::bigint"  # noqa: S608
-            f" FROM ({self._plan.base}) AS exported{self._where(since, until)}"
-        )
-        return None if found is None else _EPOCH + found * _MICROSECOND
+        where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
+        return f" FROM ({self._plan.base}) AS exported{where}"
 
     def _number(self, statement: str) -> int | None:
         row = self.connection.execute(_ask(statement)).fetchone()
@@ -197,24 +210,32 @@ def reading(plan: Plan, url: URL, settings: AnalyticsSettings) -> Iterator[Reade
     Raises:
         AnalyticsError: the extension can't be loaded, or the server not reached.
     """
-    with limited(settings) as connection:
+    # Each thread that reads does its own work; threads of DuckDB would only take turns with them.
+    with limited(settings.model_copy(update={"threads": 1})) as connection:
         load(connection, settings)
         # What DuckDB says of a failed connection names its string: a secret stays out of it.
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
+        reader = Reader(connection, plan, settings)
         try:
-            connection.execute(
-                f"ATTACH {literal(_options(url))} AS source"
-                " (TYPE postgres, SECRET source, READ_ONLY)"
-            )
-            connection.execute("BEGIN")
-            _order(connection, _UNHURRIED)
-        except duckdb.Error as error:
-            reason = first_line(error).rpartition("failed: ")[2]
-            raise AnalyticsError(
-                f"DuckDB can't reach {url.host}:{url.port or 5432}/{url.database} ({reason}); "
-                "correct DATABASE_URL and DATABASE_PASSWORD."
-            ) from None
-        yield Reader(connection, plan, settings)
+            _attach(connection, url)
+            yield reader
+        finally:
+            reader.end()
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, url: URL) -> None:
+    try:
+        connection.execute(
+            f"ATTACH {literal(_options(url))} AS source (TYPE postgres, SECRET source, READ_ONLY)"
+        )
+        connection.execute("BEGIN")
+        _order(connection, _UNHURRIED)
+    except duckdb.Error as error:
+        reason = first_line(error).rpartition("failed: ")[2]
+        raise AnalyticsError(
+            f"DuckDB can't reach {url.host}:{url.port or 5432}/{url.database} ({reason}); "
+            "correct DATABASE_URL and DATABASE_PASSWORD."
+        ) from None
 
 
 def _secret(url: URL) -> str:
