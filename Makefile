@@ -6,8 +6,7 @@ RUN := $(UV) run --quiet
 TESTS ?= tests
 PYTEST ?=
 
-# make test EVERY=1 installs each of the 64 combinations, not only those whose HTTP API and worked
-# example are both there or both left out.
+# make test EVERY=1 installs each of the 64 combinations, not only every set of modules once.
 ifdef EVERY
 export EVERY
 endif
