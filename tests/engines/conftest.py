@@ -23,10 +23,10 @@ with embedded_server(durable=False) as server:
 
 
 def installed_combinations() -> list[Combination]:
-    """Every set of modules with the HTTP API and the worked example; none and all of them in any way.
+    """Every set of modules, with the HTTP API and the worked example; the ends also without.
 
-    What is left is rendered, linted and type-checked; with EVERY in the environment, it is installed
-    too.
+    The others are rendered, linted and type-checked; with EVERY in the environment, they are
+    installed too.
     """
     ends = ((), tuple(MODULES))
     return [
