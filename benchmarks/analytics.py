@@ -1,7 +1,7 @@
 """Exports and queries of a rendered project against DuckDB alone, side by side.
 
     copier copy --data modules='["duckdb"]' . /tmp/project && cd /tmp/project && uv sync
-    uv run --project /tmp/project python benchmarks/analytics.py /tmp/project [--rows N …]
+    uv run --project /tmp/project python benchmarks/analytics.py /tmp/project [--rows N …] [--period year]
 
 It starts the project's embedded PostgreSQL and fills a table of 60 months. Each export runs in a
 process of its own, which tells its peak memory: ours, and DuckDB's own COPY of the whole table, in
@@ -56,18 +56,19 @@ def settings(analytics: Any, folder: Path) -> Any:
     )
 
 
-def declare(analytics: Any) -> Any:
+def declare(analytics: Any, period: str) -> Any:
     sqlalchemy = importlib.import_module("sqlalchemy")
-    return analytics.Export("ticks", sqlalchemy.text("SELECT * FROM ticks"), time="moment")
+    select = sqlalchemy.text("SELECT * FROM ticks")
+    return analytics.Export("ticks", select, time="moment", period=period)
 
 
-async def ours(name: str, url: str, folder: Path) -> int:
+async def ours(name: str, url: str, folder: Path, period: str) -> int:
     analytics = importlib.import_module(f"{name}.analytics")
     database_package = importlib.import_module(f"{name}.database")
     database_settings = database_package.DatabaseSettings(_env_file=None, url=SecretStr(url))
     lake = analytics.Lake(settings(analytics, folder))
     async with database_package.Database.open(database_settings) as database:
-        done = await analytics.export(database, lake, declare(analytics))
+        done = await analytics.export(database, lake, declare(analytics, period))
     return int(done.rows)
 
 
@@ -85,19 +86,22 @@ def raw(name: str, url: str, folder: Path) -> int:
     return int(done[0]) if done else 0
 
 
-def child(side: str, name: str, url: str, folder: Path) -> None:
+def child(side: str, name: str, url: str, folder: Path, period: str) -> None:
     for module in ("analytics", "database"):  # what is imported is not what is measured
         importlib.import_module(f"{name}.{module}")
     begin = time.perf_counter()
-    rows = asyncio.run(ours(name, url, folder)) if side == "ours" else raw(name, url, folder)
+    if side == "ours":
+        rows = asyncio.run(ours(name, url, folder, period))
+    else:
+        rows = raw(name, url, folder)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"rows": rows, "seconds": seconds, "megabytes": peak}))
 
 
-def run(project: Path, side: str, url: str, folder: Path) -> dict[str, float]:
+def run(project: Path, side: str, url: str, folder: Path, period: str) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, __file__, str(project), "--side", side, "--folder", str(folder)],
+        [sys.executable, __file__, project, "--side", side, "--folder", folder, "--period", period],
         check=True,
         input=url,
         capture_output=True,
@@ -107,15 +111,15 @@ def run(project: Path, side: str, url: str, folder: Path) -> dict[str, float]:
     return found
 
 
-def measure(project: Path, name: str, url: str, rows: int, rounds: int) -> None:
+def measure(project: Path, name: str, url: str, rows: int, rounds: int, period: str) -> None:
     best: dict[str, dict[str, float]] = {}
     for number in range(rounds):
         for side in ("raw", "ours"):
             with tempfile.TemporaryDirectory() as folder:
-                found = run(project, side, url, Path(folder))
+                found = run(project, side, url, Path(folder), period)
                 assert found["rows"] == rows
                 if number == rounds - 1 and side == "ours" and rows <= 1_000_000:
-                    query(name, Path(folder), rounds)
+                    query(name, Path(folder), rounds, period)
             if side not in best or found["seconds"] < best[side]["seconds"]:
                 best[side] = found
     for side, found in best.items():
@@ -126,9 +130,9 @@ def measure(project: Path, name: str, url: str, rows: int, rounds: int) -> None:
     print(f"  ratio of rows a second {best['raw']['seconds'] / best['ours']['seconds']:.2f}")
 
 
-def query(name: str, folder: Path, rounds: int) -> None:
+def query(name: str, folder: Path, rounds: int, period: str) -> None:
     analytics = importlib.import_module(f"{name}.analytics")
-    declared = declare(analytics)
+    declared = declare(analytics, period)
     lake = analytics.Lake(settings(analytics, folder))
     connection = duckdb.connect(config={"threads": str(THREADS), "memory_limit": MEMORY})
     connection.execute(f"CREATE VIEW ticks AS FROM read_parquet('{folder}/*.parquet')")
@@ -139,8 +143,9 @@ def query(name: str, folder: Path, rounds: int) -> None:
                 begin = time.perf_counter()
                 work(QUERY).fetchall()
                 seconds[side] = min(seconds[side], time.perf_counter() - begin)
+    files = len(list(folder.glob("*.parquet")))
     print(
-        f"query over 60 files: plain {seconds['plain'] * 1e3:.1f} ms, ours "
+        f"query over {files} files: plain {seconds['plain'] * 1e3:.1f} ms, ours "
         f"{seconds['ours'] * 1e3:.1f} ms, ratio {seconds['ours'] / seconds['plain']:.2f}"
     )
 
@@ -150,13 +155,14 @@ def main() -> None:
     parser.add_argument("project", type=Path, help="a rendered project, installed by uv sync")
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--period", default="month", choices=["month", "year"], help="of a file")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     project = arguments.project.resolve()
     name = package(project)
     if arguments.side:
-        child(arguments.side, name, sys.stdin.read(), arguments.folder)
+        child(arguments.side, name, sys.stdin.read(), arguments.folder, arguments.period)
         return
     embedded = importlib.import_module(f"{name}.database.embedded")
     with embedded.embedded_server(durable=False) as server:
@@ -167,7 +173,7 @@ def main() -> None:
                 for statement in FILL.format(rows=rows).split(";\n"):
                     if statement.strip():
                         connection.execute(statement.encode())
-            measure(project, name, url, rows, arguments.rounds)
+            measure(project, name, url, rows, arguments.rounds, arguments.period)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ def run_migrations(target_metadata: MetaData) -> None:
     - `lock_timeout` and `statement_timeout` come from `MIGRATION_*`, not from the application's.
       A migration that meets the lock timeout is rolled back and tried again.
     - `--sql` writes a script and needs neither a database nor a setting.
+    - Of the database's schemas, `--autogenerate` compares the default one and those that a model
+      names. It creates none: let the migration do that first.
 
     Args:
         target_metadata: the models that `--autogenerate` compares the database with.
@@ -55,8 +57,12 @@ def run_migrations(target_metadata: MetaData) -> None:
     script_only = context.is_offline_mode() or _needs_no_database()
     if context.config.cmd_opts is not None and context.config.config_file_name is not None:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+    schemas = {table.schema for table in target_metadata.tables.values()}
     options: dict[str, Any] = {
         "target_metadata": target_metadata,
+        # What is in no schema of the models and not in the default one is somebody else's.
+        "include_schemas": any(schemas),
+        "include_name": lambda name, kind, _: kind != "schema" or not name or name in schemas,
         "transaction_per_migration": True,
         "compare_server_default": True,
         "process_revision_directives": _name_the_file,
