@@ -113,7 +113,8 @@ class FileCache:
             fill(part)
             if part.stat().st_size != size:
                 raise FilesError(f"{name} changed while it was fetched; try again.")
-            publish(part, target)
+            with self._lock("size"):  # who counts meanwhile would find it under neither name
+                publish(part, target)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
