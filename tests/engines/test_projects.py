@@ -36,7 +36,8 @@ def call(project: Path, *command: str, check: bool = True, **variables: str) -> 
 def assert_all_passed(output: str) -> None:
     """Every test ran: none was skipped, expected to fail or left with a warning."""
     # What a thread still says on stderr while the process ends comes behind it.
-    closing = [line for line in output.splitlines() if re.search(r" in [\d.]+s", line)][-1]
+    lines = reversed(output.splitlines())
+    closing = next(line for line in lines if re.search(r" in [\d.]+s", line))
     assert re.fullmatch(r"=* ?\d+ passed(, \d+ deselected)? in [\d.]+s.*", closing), output
 
 
