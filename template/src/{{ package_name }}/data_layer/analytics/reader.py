@@ -42,8 +42,8 @@ class Reader:
         self._settings = settings
         self._snapshot: str | None = None
         self._opened = [connection]
-        # Connections that no thread uses now; None stands for one that is not open yet.
-        self._idle: SimpleQueue[duckdb.DuckDBPyConnection | None] = SimpleQueue()
+        # Connections that no thread uses now.
+        self._idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
         self._idle.put(connection)
 
     def share(self, connections: int) -> None:
@@ -51,8 +51,14 @@ class Reader:
         if connections > 1:
             row = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchone()
             self._snapshot = row[0] if row else None
+        # At once, since a statement that fails on the first connection ends the snapshot.
         for _ in range(connections - 1):
-            self._idle.put(None)
+            opened = self.connection.cursor()
+            self._opened.append(opened)
+            opened.execute("BEGIN")
+            _order(opened, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot or '')}")
+            _order(opened, _UNHURRIED)
+            self._idle.put(opened)
 
     def interrupt(self) -> None:
         """Stop what runs; it raises."""
@@ -168,13 +174,6 @@ class Reader:
         """One of the connections for this thread alone; waits until one is idle."""
         connection = self._idle.get()
         try:
-            if connection is None:
-                opened = self.connection.cursor()
-                self._opened.append(opened)
-                opened.execute("BEGIN")
-                _order(opened, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot or '')}")
-                _order(opened, _UNHURRIED)
-                connection = opened
             yield connection
         finally:
             self._idle.put(connection)
