@@ -4,7 +4,8 @@
     uv run --project /tmp/project python benchmarks/limits.py /tmp/project [--url redis://…]
 
 Without --url it starts the embedded Valkey. Both sides run the same script on keys of their own, in
-turns; the best round of each counts. The limiter adds the key, the time limit and the breaker.
+turns, the bare one through a client of redis-py as `Redis.from_url` makes it; the median of the
+rounds counts. The limiter adds the key, the time limit and the breaker.
 """
 
 # It runs in the environment of the rendered project, not in the template's.
@@ -13,12 +14,14 @@ import argparse
 import asyncio
 import importlib
 import sys
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+from redis.asyncio import Redis
+from turns import report, take_turns
 
 QUOTA = 100
 WINDOW = timedelta(minutes=1)
@@ -30,8 +33,8 @@ def main() -> None:
     )
     parser.add_argument("project", type=Path)
     parser.add_argument("--url")
-    parser.add_argument("--calls", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=50)
     given = parser.parse_args()
     [data_layer] = given.project.glob("src/*/data_layer")
     sys.path.insert(0, str(given.project / "src"))
@@ -47,29 +50,21 @@ def main() -> None:
 
 async def measure(layer: Any, limits: Any, text: str, url: str, calls: int, rounds: int) -> None:
     settings = layer.RedisSettings(_env_file=None, url=url, service="benchmark", timeout=10)
-    best = {"script": float("inf"), "limiter": float("inf")}
-    async with layer.Store.open(settings) as store:
-        script = store.client.register_script(text)
+    names = cycle(f"client-{number}" for number in range(50))
+    async with layer.Store.open(settings) as store, Redis.from_url(url) as client:
+        script = client.register_script(text)
         limiter = limits.Limiter(store, limits.LimitSettings(_env_file=None))
         limit = limits.Limit("benchmark", QUOTA, WINDOW)
         microseconds = WINDOW // timedelta(microseconds=1)
 
-        async def bare(client: str) -> None:
-            await script(keys=[f"benchmark:bare:{client}:v1"], args=[QUOTA, microseconds])
+        async def bare() -> None:
+            await script(keys=[f"benchmark:bare:{next(names)}:v1"], args=[QUOTA, microseconds])
 
-        async def ours(client: str) -> None:
-            await limiter.take(limit, client)
+        async def ours() -> None:
+            await limiter.take(limit, next(names))
 
-        sides: dict[str, Callable[[str], Awaitable[None]]] = {"script": bare, "limiter": ours}
-        for number in range(rounds):
-            for side, call in sides.items():
-                begun = time.perf_counter()
-                for one in range(calls):
-                    await call(f"{number}-{one % 50}")
-                best[side] = min(best[side], time.perf_counter() - begun)
-    for side, took in best.items():
-        print(f"{side:<8} {calls / took:>10,.0f} calls/s")
-    print(f"ratio    {best['script'] / best['limiter']:>10.2f}")
+        sides = {"script": bare, "limiter": ours}
+        report("limits", await take_turns(sides, calls=calls, rounds=rounds))
 
 
 if __name__ == "__main__":

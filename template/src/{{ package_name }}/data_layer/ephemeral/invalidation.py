@@ -10,7 +10,7 @@ from typing import Protocol
 from redis.asyncio import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from .connection import Client
+from .connection import Client, connect
 from .errors import EphemeralError, InvalidKey, RedisUnavailable
 from .keys import Key
 from .lifetime import TimeToLive
@@ -119,24 +119,24 @@ class Invalidations:
 
     async def listen(self) -> None:
         """Hear what other processes send, for as long as the task lives."""
-        pause = self._store.settings.breaker_pause
-        while True:
-            try:
-                await self._hear()
-            except (RedisError, RedisClusterException, OSError, EphemeralError) as error:
-                logger.debug("invalidations are not heard: %s", error)
-            finally:
-                self._heard.disconnected()
-            self._store.counts["disconnections"] += 1
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        settings = self._store.settings
+        # Of its own: a subscription holds its connection, which the store's operations would miss.
+        async with connect(settings) as client:
+            while True:
+                try:
+                    await self._hear(client)
+                except (RedisError, RedisClusterException, OSError, EphemeralError) as error:
+                    logger.debug("invalidations are not heard: %s", error)
+                finally:
+                    self._heard.disconnected()
+                self._store.counts["disconnections"] += 1
+                await asyncio.sleep(settings.breaker_pause * random.uniform(0.5, 1.0))  # noqa: S311
 
-    async def _hear(self) -> None:
-        client = self._store.client
+    async def _hear(self, client: Client) -> None:
         if isinstance(client, RedisCluster):
             # Only then does it know a node to subscribe at; any node hears them all.
             await client.initialize()
-        pubsub = client.pubsub()
-        try:
+        async with client.pubsub() as pubsub:
             await pubsub.subscribe(self._channel)
             silent = False
             while True:
@@ -149,8 +149,6 @@ class Invalidations:
                     continue
                 silent = False
                 self._take(message["type"], message["data"])
-        finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     def _take(self, kind: str, data: bytes) -> None:
         match kind:

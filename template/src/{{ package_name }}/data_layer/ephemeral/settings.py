@@ -22,7 +22,7 @@ class RedisSettings(Settings):
         maxmemory: what the cache may hold at most, such as `256mb`: compose gives it to the server,
             and `check` compares.
         service: the first part of every key.
-        pool_size: connections at most, to each server.
+        pool_size: operations at once, each on a connection of its own to the server that it needs.
         connect_timeout: seconds for one attempt to connect.
         timeout: seconds that one operation of the cache may take, everything included; the bound
             on what a server that hangs adds to a read.
@@ -43,7 +43,7 @@ class RedisSettings(Settings):
     service: str = Field(
         default=__name__.partition(".")[0].replace("_", "-"), min_length=1, max_length=63
     )
-    pool_size: int = Field(default=20, ge=2, le=10_000)
+    pool_size: int = Field(default=20, ge=1, le=10_000)
     connect_timeout: float = Field(default=1.0, gt=0, le=60)
     timeout: float = Field(default=0.5, gt=0, le=60)
     breaker_failures: int = Field(default=5, ge=1, le=1000)

@@ -73,8 +73,7 @@ class Store:
         self.client = client
         self.counts: Counter[str] = Counter()
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause)
-        # Beyond the pool's size a cluster and a sentinel pool refuse instead of letting wait.
-        self._places = asyncio.Semaphore(settings.pool_size - 1)
+        self._places = asyncio.Semaphore(settings.pool_size)
 
     @classmethod
     @asynccontextmanager
@@ -87,7 +86,7 @@ class Store:
             InvalidSettings: a setting is missing or wrong.
         """
         chosen = settings or load(RedisSettings)
-        async with connect(chosen) as client:
+        async with connect(chosen, bounded=True) as client:
             yield cls(chosen, client)
 
     @property

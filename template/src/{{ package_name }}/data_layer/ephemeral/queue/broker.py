@@ -61,9 +61,16 @@ class StreamBroker(AsyncBroker):
       it, it becomes a dead letter.
     """
 
-    def __init__(self, client: Client, settings: QueueSettings, keys: QueueKeys) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: QueueSettings,
+        keys: QueueKeys,
+        places: asyncio.Semaphore,
+    ) -> None:
         super().__init__()
         self.client = client
+        self._places = places
         self.settings = settings
         self.keys = keys
         self.consumer = secrets.token_hex(8)
@@ -95,15 +102,16 @@ class StreamBroker(AsyncBroker):
         again = "attempt" in labels
         once = "once" in labels and not again
         try:
-            taken, copies = await self._enqueue(
-                message.task_id,
-                message.message,
-                round(float(labels.get("delay", 0)) * 1000),
-                # A job that is tried again has its place already.
-                0 if again else settings.max_jobs,
-                settings.once_ttl if once else 0,
-                settings.retention,
-            )
+            async with self._places:
+                taken, copies = await self._enqueue(
+                    message.task_id,
+                    message.message,
+                    round(float(labels.get("delay", 0)) * 1000),
+                    # A job that is tried again has its place already.
+                    0 if again else settings.max_jobs,
+                    settings.once_ttl if once else 0,
+                    settings.retention,
+                )
         except OutOfMemoryError as error:
             raise QueueFull(
                 f"The server of the queue has no memory left; {message.task_name} was not taken. "

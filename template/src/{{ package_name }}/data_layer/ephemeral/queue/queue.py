@@ -1,5 +1,6 @@
 """Sending jobs, asking for their results, and looking at what waits and what died."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -81,10 +82,18 @@ class Queue:
                 "REDIS_QUEUE_URL is not set; put it into .env or the environment. The queue wants "
                 "a server of its own, since the cache's evicts what it has no place for."
             )
-        # A worker waits for jobs longer than anybody waits for the cache.
-        patient = redis.model_copy(update={"timeout": chosen.timeout})
+        # A worker waits for jobs longer than anybody waits for the cache. Beside those who send and
+        # ask it needs a connection for each job, one to listen and one to say that it lives.
+        patient = redis.model_copy(
+            update={
+                "timeout": chosen.timeout,
+                "pool_size": redis.pool_size + chosen.concurrency + 2,
+            }
+        )
+        # Beyond the pool's size a cluster and a sentinel pool refuse instead of letting wait.
+        places = asyncio.Semaphore(redis.pool_size)
         async with connect(patient, address) as client:
-            yield cls(_broker(client, chosen, redis.service))
+            yield cls(_broker(client, chosen, redis.service, places))
 
     async def send(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Have a worker run the task; returns when Redis has the job.
@@ -144,7 +153,10 @@ class Queue:
         )
 
 
-def _broker(client: Client, settings: QueueSettings, service: str) -> StreamBroker:
-    broker = StreamBroker(client, settings, QueueKeys(service, settings.name))
+def _broker(
+    client: Client, settings: QueueSettings, service: str, places: asyncio.Semaphore
+) -> StreamBroker:
+    broker = StreamBroker(client, settings, QueueKeys(service, settings.name), places)
     broker.add_middlewares(Failures(broker))
-    return broker.with_result_backend(Results(client, broker.keys, ttl=settings.result_ttl))
+    results = Results(client, broker.keys, places, ttl=settings.result_ttl)
+    return broker.with_result_backend(results)
