@@ -243,7 +243,10 @@ def _write(
             # Files get their names in the order of time, so that the newest one tells how far the
             # export is, also after a crash.
             for job in jobs:
-                running.append((job, pool.submit(_part, lake, declared, reader, job)))
+                # In this order too: what a statement has spoiled by failing is for later periods.
+                connection = reader.take()
+                part = pool.submit(_part, lake, declared, reader, connection, job)
+                running.append((job, part))
                 if len(running) > 2 * connections:
                     finish()
             while running:
@@ -301,19 +304,30 @@ def _jobs(
     return jobs
 
 
-def _part(lake: Lake, declared: Export, reader: Reader, job: _Job) -> tuple[ExitStack, Part, int]:
+def _part(
+    lake: Lake,
+    declared: Export,
+    reader: Reader,
+    connection: duckdb.DuckDBPyConnection,
+    job: _Job,
+) -> tuple[ExitStack, Part, int]:
     """Write one file under a hidden name, to the disk; whoever gets it closes the stack."""
     with ExitStack() as stack:
-        part = stack.enter_context(lake.replacing(job.target))
-        kept = (job.old.path, job.cut) if job.old is not None and job.cut is not None else None
-        about = {
-            "export": declared.name,
-            "time": declared.time,
-            "since": job.since.isoformat(),
-            "until": job.until.isoformat(),
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        count = reader.write(part.path, job.since, job.until, declared.order_by, kept, about)
+        try:
+            part = stack.enter_context(lake.replacing(job.target))
+            kept = (job.old.path, job.cut) if job.old is not None and job.cut is not None else None
+            about = {
+                "export": declared.name,
+                "time": declared.time,
+                "since": job.since.isoformat(),
+                "until": job.until.isoformat(),
+                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            count = reader.write(
+                connection, part.path, job.since, job.until, declared.order_by, kept, about
+            )
+        finally:
+            reader.give_back(connection)
         part.sync()
         return stack.pop_all(), part, count
 

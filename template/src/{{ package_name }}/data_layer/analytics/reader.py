@@ -60,6 +60,14 @@ class Reader:
             _order(opened, _UNHURRIED)
             self._idle.put(opened)
 
+    def take(self) -> duckdb.DuckDBPyConnection:
+        """One of the connections for one thread alone; waits until one is idle."""
+        return self._idle.get()
+
+    def give_back(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let another thread have it; after a failed statement it fails there too."""
+        self._idle.put(connection)
+
     def interrupt(self) -> None:
         """Stop what runs; it raises."""
         for connection in list(self._opened):
@@ -113,6 +121,7 @@ class Reader:
 
     def write(
         self,
+        connection: duckdb.DuckDBPyConnection,
         target: Path,
         since: datetime,
         until: datetime,
@@ -123,6 +132,7 @@ class Reader:
         """Write the rows of a range into a file and return how many it holds.
 
         Args:
+            connection: what `take` gave.
             target: is overwritten.
             since: the begin of the range.
             until: its end, not included.
@@ -149,8 +159,7 @@ class Reader:
             f" ROW_GROUP_SIZE {self._settings.row_group_size}, USE_TMP_FILE false,"
             f" KV_METADATA {{{facts}}})"
         )
-        with self._connection() as connection:
-            row = connection.execute(copy).fetchone()
+        row = connection.execute(copy).fetchone()
         return int(row[0]) if row else 0
 
     def has_all(self, files: Sequence[LakeFile], since: datetime, until: datetime | None) -> bool:
@@ -168,15 +177,6 @@ class Reader:
     def latest_in(self, file: Path) -> datetime | None:
         """The latest time in a file."""
         return latest_in(self.connection, self._plan.time, file)
-
-    @contextmanager
-    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One of the connections for this thread alone; waits until one is idle."""
-        connection = self._idle.get()
-        try:
-            yield connection
-        finally:
-            self._idle.put(connection)
 
     def _select(
         self, since: datetime | None, until: datetime | None, order_by: tuple[str, ...]
