@@ -122,20 +122,33 @@ def pretty(query: str) -> str:
     return query.strip().removesuffix(";")
 
 
+def _spelled(interval: str) -> str:
+    """What `Interval.read` reads, whatever IntervalStyle the role has, or who made a policy had."""
+    parts = {
+        "months": "extract(year FROM {0}) * 12 + extract(month FROM {0})",
+        "days": "extract(day FROM {0})",
+        "seconds": "extract(hour FROM {0}) * 3600 + extract(minute FROM {0}) * 60"
+        " + trunc(extract(second FROM {0}))",
+    }
+    return " || ".join(
+        f"({part.format(f'({interval})::interval')}) || ' {unit} '" for unit, part in parts.items()
+    )
+
+
 _HYPERTABLES = text(
-    """
+    f"""
     SELECT
         h.hypertable_schema AS schema,
         h.hypertable_name AS name,
         d.column_name AS time_column,
-        d.time_interval::text AS chunk_interval,
+        {_spelled("d.time_interval")} AS chunk_interval,
         h.compression_enabled
     FROM timescaledb_information.hypertables AS h
     JOIN timescaledb_information.dimensions AS d
         USING (hypertable_schema, hypertable_name)
     WHERE d.dimension_number = 1 AND d.time_interval IS NOT NULL
     ORDER BY 1, 2
-    """
+    """  # noqa: S608 (all of it stands here)
 )
 
 # An aggregate comes after the one that it stands on, since that was made before it.
@@ -176,7 +189,7 @@ _COLUMNSTORES = text(
 # The kinds are told apart by what they are configured with; the extension's job of its own that
 # prunes its history belongs to no hypertable.
 _POLICIES = text(
-    """
+    f"""
     SELECT
         hypertable_schema AS schema,
         hypertable_name AS name,
@@ -185,10 +198,10 @@ _POLICIES = text(
             WHEN config ? 'drop_after' THEN 'retention'
             ELSE 'columnstore'
         END AS kind,
-        config ->> 'start_offset' AS start_offset,
-        config ->> 'end_offset' AS end_offset,
-        schedule_interval::text AS every,
-        coalesce(config ->> 'drop_after', config ->> 'compress_after') AS age
+        {_spelled("config ->> 'start_offset'")} AS start_offset,
+        {_spelled("config ->> 'end_offset'")} AS end_offset,
+        {_spelled("schedule_interval")} AS every,
+        {_spelled("coalesce(config ->> 'drop_after', config ->> 'compress_after')")} AS age
     FROM timescaledb_information.jobs
     WHERE
         hypertable_name IS NOT NULL
@@ -205,5 +218,5 @@ _POLICIES = text(
             coalesce(jsonb_typeof(config -> 'compress_after'), '')
         )
     ORDER BY job_id DESC
-    """
+    """  # noqa: S608 (all of it stands here)
 )
