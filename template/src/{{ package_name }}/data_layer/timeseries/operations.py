@@ -8,6 +8,7 @@ run again.
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
 
 import stamina
@@ -25,6 +26,8 @@ from .interval import Interval
 from .state import direction
 
 P = ParamSpec("P")
+
+_SQL = Path(__file__).parent / "sql"
 
 
 @dataclass(eq=False)
@@ -89,10 +92,20 @@ class Migration:
         connection = self.connection
         return catalog.Catalog() if connection is None else catalog.read(connection)
 
-    def guard(self) -> None:
-        """In a script, which knows no policies: let the server refuse those that erase history."""
+    def guard(self, relation: str) -> None:
+        """In a script, which knows no policies: let the server refuse those that erase history.
+
+        Args:
+            relation: what `regclass` gave, of the aggregate or of its source.
+        """
         if self.connection is None:
-            self.execute(_GUARD)
+            self.execute(_sql("refuse_erasing").replace("<'relation'>", relation))
+
+
+def _sql(name: str) -> str:
+    """A statement of sql/; its names stand in angle brackets, with quotes where it wants a text."""
+    statement = (_SQL / f"{name}.sql").read_text(encoding="utf-8")
+    return statement.replace("<sources>", (_SQL / "sources.sql").read_text(encoding="utf-8"))
 
 
 def literal(value: str) -> str:
@@ -206,101 +219,15 @@ class ConvertToPlainTable(TimescaleOperation):
     def run(self, migration: Migration) -> None:
         name = migration.name(self.table, self.schema)
         plain = migration.name(f"plain_{self.table}"[:63], self.schema)
-        # On the server, so that it can be written into a script as well.
+        # On the server, as all of sql/, so that it can be written into a script as well.
         migration.execute(
-            _CONVERT.replace("<name>", name)
+            _sql("convert_to_plain_table")
+            .replace("<name>", name)
             .replace("<plain>", plain)
             .replace("<'name'>", literal(name))
             .replace("<'plain'>", literal(plain))
             .replace("<new>", migration.column(self.table))
         )
-
-
-# Indexes that a constraint brings along come with the constraint, and TimescaleDB's own triggers
-# go with the hypertable.
-_CONVERT = r"""
-DO $convert$
-DECLARE
-    hypertable regclass := <'name'>;
-    definitions text[];
-    definition text;
-    names text;
-    item record;
-BEGIN
-    LOCK TABLE <name> IN ACCESS EXCLUSIVE MODE;
-    IF EXISTS (SELECT FROM pg_policy WHERE polrelid = hypertable) THEN
-        RAISE EXCEPTION
-            'The table % has row-level security policies, which the copy would lack: drop them '
-            'before, and create them again after.', hypertable;
-    END IF;
-    definitions := ARRAY(
-        SELECT pg_get_indexdef(indexrelid) FROM pg_index
-        WHERE indrelid = hypertable AND NOT EXISTS (
-            SELECT FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid
-        )
-    ) || ARRAY(
-        SELECT format(
-            'ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname,
-            pg_get_constraintdef(oid)
-        )
-        FROM pg_constraint WHERE conrelid = hypertable AND contype IN ('p', 'u', 'f', 'x')
-        ORDER BY contype <> 'p', conname
-    ) || ARRAY(
-        SELECT pg_get_triggerdef(oid) FROM pg_trigger
-        WHERE tgrelid = hypertable AND NOT tgisinternal AND tgname NOT LIKE 'ts\_%'
-    ) || ARRAY(
-        SELECT format(
-            'ALTER TABLE %s OWNER TO %I', hypertable, pg_get_userbyid(relowner)
-        )
-        FROM pg_class WHERE oid = hypertable
-        UNION ALL
-        SELECT format('ALTER TABLE %s SET (%s)', hypertable, array_to_string(reloptions, ', '))
-        FROM pg_class WHERE oid = hypertable AND reloptions IS NOT NULL
-        UNION ALL
-        SELECT format(
-            'GRANT %s %s ON %s TO %s %s', privilege_type, columns, hypertable,
-            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
-            CASE WHEN is_grantable THEN 'WITH GRANT OPTION' END
-        )
-        FROM (
-            SELECT relacl, '' FROM pg_class WHERE oid = hypertable
-            UNION ALL
-            SELECT attacl, format('(%I)', attname) FROM pg_attribute WHERE attrelid = hypertable
-        ) AS rights (acl, columns), aclexplode(acl)
-        WHERE grantee <> (SELECT relowner FROM pg_class WHERE oid = hypertable)
-        UNION ALL
-        SELECT format('COMMENT ON TABLE %s IS %L', hypertable, description)
-        FROM pg_description
-        WHERE objoid = hypertable AND classoid = 'pg_class'::regclass AND objsubid = 0
-    );
-    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO names FROM pg_attribute
-    WHERE attrelid = hypertable AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
-    CREATE TABLE <plain> (LIKE <name> INCLUDING ALL EXCLUDING INDEXES);
-    EXECUTE format(
-        'INSERT INTO <plain> (%1$s) OVERRIDING SYSTEM VALUE SELECT %1$s FROM <name>', names
-    );
-    FOR item IN
-        SELECT
-            attname AS name,
-            attidentity <> '' AS is_identity,
-            pg_get_serial_sequence(<'name'>, attname) AS sequence
-        FROM pg_attribute WHERE attrelid = hypertable AND attnum > 0 AND NOT attisdropped
-    LOOP
-        IF item.is_identity THEN
-            PERFORM setval(
-                pg_get_serial_sequence(<'plain'>, item.name), nextval(item.sequence), false
-            );
-        ELSIF item.sequence IS NOT NULL THEN
-            EXECUTE format('ALTER SEQUENCE %s OWNED BY <plain>.%I', item.sequence, item.name);
-        END IF;
-    END LOOP;
-    DROP TABLE <name>;
-    ALTER TABLE <plain> RENAME TO <new>;
-    FOREACH definition IN ARRAY definitions LOOP
-        EXECUTE definition;
-    END LOOP;
-END $convert$
-"""
 
 
 @dataclass(eq=False)
@@ -437,7 +364,7 @@ class SetRetentionPolicy(TimescaleOperation):
         migration.execute(
             f"SELECT add_retention_policy({relation}, drop_after => {span(self.drop_after)})"
         )
-        migration.guard()
+        migration.guard(relation)
 
 
 @dataclass(eq=False)
@@ -539,56 +466,7 @@ class SetRefreshPolicy(TimescaleOperation):
             f"start_offset => {span(self.start_offset)}, end_offset => {span(self.end_offset)}, "
             f"schedule_interval => {span(self.every)})"
         )
-        migration.guard()
-
-
-# Each aggregate as `upper`, with the retention of what it selects from.
-_SOURCES = """timescaledb_information.continuous_aggregates AS upper
-    LEFT JOIN timescaledb_information.continuous_aggregates AS lower
-        ON lower.materialization_hypertable_schema = upper.hypertable_schema
-        AND lower.materialization_hypertable_name = upper.hypertable_name
-    LEFT JOIN timescaledb_information.jobs AS retention
-        ON retention.hypertable_schema = coalesce(lower.view_schema, upper.hypertable_schema)
-        AND retention.hypertable_name = coalesce(lower.view_name, upper.hypertable_name)
-        AND retention.config ? 'drop_after'"""
-
-# Months have many lengths, so the two are compared at every time of four years.
-_GUARD = """
-DO $guard$
-DECLARE
-    unsafe record;
-BEGIN
-    FOR unsafe IN
-        SELECT
-            refresh.hypertable_name AS aggregate,
-            coalesce(refresh.config ->> 'start_offset', 'the beginning') AS reach,
-            retention.hypertable_name AS source,
-            retention.config ->> 'drop_after' AS kept
-        FROM <sources>
-        JOIN timescaledb_information.jobs AS refresh
-            ON refresh.hypertable_schema = upper.view_schema
-            AND refresh.hypertable_name = upper.view_name
-            AND refresh.config ? 'mat_hypertable_id'
-        WHERE
-            retention.job_id IS NOT NULL
-            AND (
-                refresh.config ->> 'start_offset' IS NULL
-                OR EXISTS (
-                    SELECT FROM generate_series(
-                        timestamp '2001-01-01', timestamp '2004-12-01', interval '1 month'
-                    ) AS at
-                    WHERE at - (refresh.config ->> 'start_offset')::interval
-                        <= at - (retention.config ->> 'drop_after')::interval
-                )
-            )
-    LOOP
-        RAISE EXCEPTION
-            'The aggregate % would be refreshed from %, but % drops what is older than %: the '
-            'refresh would erase its history.',
-            unsafe.aggregate, unsafe.reach, unsafe.source, unsafe.kept;
-    END LOOP;
-END $guard$
-""".replace("<sources>", _SOURCES)
+        migration.guard(name)
 
 
 def _refuse_erasing(
@@ -626,7 +504,8 @@ class RefreshContinuousAggregate(TimescaleOperation):
     schema: str | None = field(default=None, kw_only=True)
 
     def run(self, migration: Migration) -> None:
-        statement = _REFRESH.replace("<name>", migration.regclass(self.name, self.schema))
+        name = migration.regclass(self.name, self.schema)
+        statement = _sql("refresh").replace("<'name'>", name)
         with migration.context.autocommit_block():
             # A policy's refresh of the same aggregate may be running.
             for attempt in stamina.retry_context(
@@ -636,30 +515,6 @@ class RefreshContinuousAggregate(TimescaleOperation):
             ):
                 with attempt:
                     migration.execute(statement)
-
-
-# What the retention may have dropped, a refresh would erase here as well. On the server, so that a
-# script is as careful.
-_REFRESH = """
-DO $refresh$
-DECLARE
-    since timestamptz;
-    of_dates boolean;
-BEGIN
-    SELECT now() - (retention.config ->> 'drop_after')::interval, column_type = 'date'::regtype
-    INTO since, of_dates
-    FROM <sources>
-    JOIN timescaledb_information.dimensions AS dimension
-        ON dimension.hypertable_schema = upper.materialization_hypertable_schema
-        AND dimension.hypertable_name = upper.materialization_hypertable_name
-    WHERE format('%I.%I', upper.view_schema, upper.view_name)::regclass = <name>::regclass;
-    IF of_dates THEN
-        CALL refresh_continuous_aggregate(<name>, since::date, NULL);
-    ELSE
-        CALL refresh_continuous_aggregate(<name>, since, NULL);
-    END IF;
-END $refresh$
-""".replace("<sources>", _SOURCES)
 
 
 create_extension = _function(CreateExtension)
