@@ -28,6 +28,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import URL, make_url
@@ -45,6 +46,10 @@ from minimal.data_layer.database.embedded import (
 )
 from minimal.data_layer.database.migrations import upgrade
 from minimal.data_layer.errors import DataLayerError
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 IMAGE = "postgres:18"
 PREFIX = "test_minimal_"
