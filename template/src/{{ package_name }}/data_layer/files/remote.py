@@ -33,6 +33,8 @@ UPLOADS_AT_ONCE = 4
 # What is only asked whether it is there has to say so at once.
 BRIEF: "ClientConfig" = {"connect_timeout": "2s", "timeout": "5s"}
 
+# As S3 and Google Cloud Storage say it, and as Azure does.
+_NO_SUCH_FILE = {"NoSuchKey", "BlobNotFound"}
 _ANSWER = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>")
 
 
@@ -160,12 +162,14 @@ def remote_cache(tree: DataTree, settings: FilesSettings) -> FileCache:
 def _sentences(name: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise FilesError(f"The remote has no {name}.") from None
     except (BaseError, ValueError, OSError) as error:
         # Whole requests and stacks of errors stand around what the provider says.
         said = _ANSWER.search(str(error))
-        reason = ": ".join(said.groups()) if said else str(error).strip().partition("\n")[0]
+        # A bucket that is not there is not found either.
+        if isinstance(error, FileNotFoundError) and (said is None or said[1] in _NO_SUCH_FILE):
+            raise FilesError(f"The remote has no {name}.") from None
+        words = said.groups() if said else [str(error).strip()]
+        reason = ": ".join(part.partition("\n")[0] for part in words)
         # Without credentials it asks the machine for a role, at an address that only clouds have.
         if "Missing AccessKeyId" in reason or "/latest/" in reason or "metadata" in reason:
             reason = (
