@@ -2,6 +2,7 @@
 
 import re
 import stat
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -57,6 +58,31 @@ def test_every_expected_path_is_rendered_by_some_combination() -> None:
     assert sorted(listed - reachable) == []
     conditions = [(path, str(one["when"])) for one in SECTIONS for path in one["paths"]]
     assert len(conditions) == len(set(conditions))
+
+
+# What the application keeps open is for the HTTP API, if there is one.
+WIRING = f"src/{projects.PACKAGE}/data_layer/wiring.py"
+
+
+def test_the_layer_is_the_same_without_the_http_api_and_the_example(
+    combination: Combination, project: Path, template: Path, tmp_path: Path
+) -> None:
+    """So what tests/engines runs of a set of modules is run for every combination with that set."""
+    full = replace(combination, http_api=True, example=True)
+    most = layer(projects.render(template, tmp_path / "full", **full.answers()))
+    found = layer(project)
+    assert sorted(found.keys() - most.keys()) == []
+    changed = [path for path, content in found.items() if content != most[path]]
+    assert changed in ([], [WIRING])
+
+
+def layer(project: Path) -> dict[str, bytes]:
+    """The data layer and its tests."""
+    return {
+        path: content
+        for path, content in projects.files(project).items()
+        if "data_layer" in path.split("/")
+    }
 
 
 def test_has_no_empty_folder(project: Path) -> None:
