@@ -25,8 +25,9 @@ with embedded_server(durable=False) as server:
 def installed_combinations() -> list[Combination]:
     """Every set of modules with the HTTP API and the worked example, all of them also without both.
 
-    No module at all comes in every way. The others are rendered, linted and type-checked; with
-    EVERY in the environment, they are installed too.
+    No module at all comes in every way. The others are rendered, linted and type-checked, and
+    their layer and its tests are the same files, which tests/rendering proves; with EVERY in the
+    environment, they are installed too.
     """
     return [
         Combination(modules, http_api, example)
