@@ -20,7 +20,7 @@ from .declarations import Export
 from .errors import AnalyticsError
 from .extension import first_line, identifier, literal
 from .lake import Lake, LakeFile, Part
-from .reader import YEARS, Reader, midnight, reading
+from .reader import YEARS, Place, Reader, midnight, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,16 +244,17 @@ def _write(
             # export is, also after a crash.
             for job in jobs:
                 # In this order too: what a statement has spoiled by failing is for later periods.
-                connection = reader.take()
-                part = pool.submit(_part, lake, declared, reader, connection, job)
-                running.append((job, part))
+                place = reader.reserve()
+                running.append((job, pool.submit(_part, lake, declared, reader, place, job)))
                 if len(running) > 2 * connections:
                     finish()
             while running:
                 finish()
         except BaseException:
-            for _, future in running:
+            # From the end, or a later one could wait for what was promised to an earlier one.
+            for _, future in reversed(running):
                 future.cancel()
+            for _, future in running:
                 while not future.done():
                     reader.interrupt()
                     wait([future], timeout=0.1)
@@ -305,11 +306,7 @@ def _jobs(
 
 
 def _part(
-    lake: Lake,
-    declared: Export,
-    reader: Reader,
-    connection: duckdb.DuckDBPyConnection,
-    job: _Job,
+    lake: Lake, declared: Export, reader: Reader, place: Place, job: _Job
 ) -> tuple[ExitStack, Part, int]:
     """Write one file under a hidden name, to the disk; whoever gets it closes the stack."""
     with ExitStack() as stack:
@@ -324,10 +321,10 @@ def _part(
                 "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             count = reader.write(
-                connection, part.path, job.since, job.until, declared.order_by, kept, about
+                place.result(), part.path, job.since, job.until, declared.order_by, kept, about
             )
         finally:
-            reader.give_back(connection)
+            reader.give_back(place.result())
         part.sync()
         return stack.pop_all(), part, count
 

@@ -1,10 +1,13 @@
 """Reading PostgreSQL through DuckDB: several connections, one snapshot."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Lock
+from typing import TypeAlias
 
 import duckdb
 from sqlalchemy import URL
@@ -20,6 +23,8 @@ from .settings import AnalyticsSettings
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without saying so)
 _MICROSECOND = timedelta(microseconds=1)
 _PROGRAM = __name__.partition(".")[0].replace("_", "-")
+
+Place: TypeAlias = "Future[duckdb.DuckDBPyConnection]"
 
 # The years of a file's name have four digits, also those of a week's first and last day.
 YEARS = (1001, 9999)
@@ -42,9 +47,10 @@ class Reader:
         self._settings = settings
         self._snapshot: str | None = None
         self._opened = [connection]
-        # Connections that no thread uses now.
-        self._idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
-        self._idle.put(connection)
+        # Connections that no thread uses now, and who waits for one; never both.
+        self._idle = [connection]
+        self._waiting: deque[Place] = deque()
+        self._lock = Lock()
 
     def share(self, connections: int) -> None:
         """Let that many threads read at once, all of them the same snapshot."""
@@ -58,15 +64,25 @@ class Reader:
             opened.execute("BEGIN")
             _order(opened, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot or '')}")
             _order(opened, _UNHURRIED)
-            self._idle.put(opened)
+            self._idle.append(opened)
 
-    def take(self) -> duckdb.DuckDBPyConnection:
-        """One of the connections for one thread alone; waits until one is idle."""
-        return self._idle.get()
+    def reserve(self) -> Place:
+        """A connection for one thread alone, once one is idle; who asks first gets it first."""
+        place: Place = Future()
+        with self._lock:
+            if self._idle:
+                place.set_result(self._idle.pop())
+            else:
+                self._waiting.append(place)
+        return place
 
     def give_back(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let another thread have it; after a failed statement it fails there too."""
-        self._idle.put(connection)
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set_result(connection)
+            else:
+                self._idle.append(connection)
 
     def interrupt(self) -> None:
         """Stop what runs; it raises."""
@@ -132,7 +148,7 @@ class Reader:
         """Write the rows of a range into a file and return how many it holds.
 
         Args:
-            connection: what `take` gave.
+            connection: what `reserve` gave.
             target: is overwritten.
             since: the begin of the range.
             until: its end, not included.
