@@ -310,16 +310,16 @@ def _part(
 ) -> tuple[ExitStack, Part, int]:
     """Write one file under a hidden name, to the disk; whoever gets it closes the stack."""
     with ExitStack() as stack:
+        kept = (job.old.path, job.cut) if job.old is not None and job.cut is not None else None
+        about = {
+            "export": declared.name,
+            "time": declared.time,
+            "since": job.since.isoformat(),
+            "until": job.until.isoformat(),
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         try:
             part = stack.enter_context(lake.replacing(job.target))
-            kept = (job.old.path, job.cut) if job.old is not None and job.cut is not None else None
-            about = {
-                "export": declared.name,
-                "time": declared.time,
-                "since": job.since.isoformat(),
-                "until": job.until.isoformat(),
-                "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
             count = reader.write(
                 place.result(), part.path, job.since, job.until, declared.order_by, kept, about
             )

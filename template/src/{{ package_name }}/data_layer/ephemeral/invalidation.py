@@ -120,7 +120,7 @@ class Invalidations:
     async def listen(self) -> None:
         """Hear what other processes send, for as long as the task lives."""
         settings = self._store.settings
-        # Of its own: a subscription holds its connection, which the store's operations would miss.
+        # Of its own: a subscription holds its connection, and the store's client waits for ever.
         async with connect(settings) as client:
             while True:
                 try:
