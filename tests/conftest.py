@@ -1,5 +1,6 @@
 """The template as it stands in the working tree, and what the matrix costs."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,11 @@ def everything(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def environment(everything: Path) -> Path:
     """The shared environment with the dependencies of every module."""
     return projects.shared_environment(everything)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: of what installed projects test, a good part is waiting."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
