@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-async def eventually(holds: Callable[[], bool], *, within: float = 10.0) -> float:
+async def eventually(holds: Callable[[], bool], *, within: float = 20.0) -> float:
     """Wait until something holds, and fail when it doesn't in time; returns the seconds it took."""
     begun = time.monotonic()
     while not holds():
