@@ -4,10 +4,11 @@
     uv run --project /tmp/project python benchmarks/analytics.py /tmp/project [--rows N …]
 
 It starts the project's embedded PostgreSQL and fills a table of 60 months. Each export runs in a
-process of its own, which tells its peak memory: ours, and two of DuckDB alone with the same threads,
-memory limit, compression and row groups: COPY of the whole table into one file sorted by time, and
-into the files that ours makes, by PARTITION_BY. Only the ratios say something: the sides take
-turns, and the best round of each counts. With `--period year` there are 5 files instead of 60.
+process of its own, which tells its peak memory: ours, and two of DuckDB alone with the same
+threads, memory limit, compression and row groups, which are COPY of the whole table into one file
+sorted by time, and into the files that ours makes, by PARTITION_BY. Only the ratios say something:
+the sides take turns, and the best round of each counts. With `--period year` there are 5 files
+instead of 60.
 """
 
 # It runs in the environment of the rendered project, not in the template's.
