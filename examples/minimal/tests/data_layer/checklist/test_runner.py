@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -87,11 +86,9 @@ async def test_checks_run_at_once_but_not_all_of_them_and_keep_their_order() -> 
         return checklist.passed("Done.")
 
     checks = [Check(f"DL-XX-{number:02}", "A demand", slow) for number in range(24)]
-    begun = time.monotonic()
     report = await checklist.run(checks)
 
     assert most == 8
-    assert time.monotonic() - begun < 24 * 0.05
     assert [result.check for result in report.results] == checks
 
 
