@@ -1,5 +1,6 @@
 """What a URL says about where Redis is: one server, a cluster, or a master behind sentinels."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -66,7 +67,7 @@ def parse(url: str) -> Address:
         ValueError: it can't be read; the message repeats no part of it, since a misplaced sign
             makes a piece of the password look like a host.
     """
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.strip().partition("://")
     if not separator:
         raise ValueError("it is not a URL")
     base, _, kind = scheme.lower().partition("+")
@@ -75,8 +76,10 @@ def parse(url: str) -> Address:
         return Address(Topology.SINGLE, (), tls=False, options=_options(url, known))
     if base not in {"redis", "rediss"} or kind not in _PORTS:
         raise ValueError("its scheme is not one of redis, rediss, unix, …+cluster and …+sentinel")
-    parts = urlsplit(url)
-    user, _, places = parts.netloc.rpartition("@")
+    # Not by urlsplit, which since 2025 lets brackets stand around the only host and nowhere else.
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    parts = urlsplit(f"//h{rest[len(authority) :]}")
+    user, _, places = authority.rpartition("@")
     hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
     path = unquote(parts.path.strip("/"))
     query = f"?{parts.query}" if parts.query else ""
@@ -105,9 +108,12 @@ def _host(place: str, default: int) -> tuple[str, int]:
     host, colon, port = place.rpartition(":")
     if not colon or place.endswith("]"):
         host, port = place, str(default)
-    host = host.strip("[]")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
     if not host:
         raise ValueError("it names no host")
+    if "[" in host or "]" in host:
+        raise ValueError("an IPv6 address stands between [ and ]")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
         raise ValueError("a port is not a number between 1 and 65535")
     return host, int(port)
