@@ -44,7 +44,9 @@ def environment(everything: Path) -> Path:
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: of what installed projects test, a good part is waiting."""
-    return (os.cpu_count() or 1) + 1
+    # The cores of this process: a container may have been given few of its machine's.
+    given = hasattr(os, "sched_getaffinity")
+    return (len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
