@@ -1,0 +1,93 @@
+"""Deep tests of the data layer, run inside of an installed project.
+
+    python -m tests.deep redis -k cache        the module alone
+    python -m tests.deep --everything redis    the same tests with every module beside them
+    python -m tests.deep core                  what no module changes
+
+What follows the name goes to pytest. The project stays in `.cache/deep/`, so that the next run
+begins at once.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
+
+from examples.render import snapshot
+from tests import projects
+from tests.combinations import EVERYTHING, MODULES, Combination
+from tests.engines.timescaledb import timescaledb
+from tests.projects import CACHE, ROOT, clean_environment, run, uv
+
+LAYER = ROOT / "tests" / "layer"
+
+
+def folders(suite: str) -> list[str]:
+    """The folders below tests/layer that a suite runs: one of a module, or all that are of none."""
+    if suite != "core":
+        return [suite]
+    return sorted(
+        path.name
+        for path in LAYER.iterdir()
+        if path.is_dir() and path.name != "__pycache__" and path.name not in MODULES
+    )
+
+
+SUITES = ("core", *MODULES)
+
+
+def alone(suite: str) -> Combination:
+    """The project in which a hidden need of another module shows."""
+    return Combination(modules=() if suite == "core" else (suite,), example=False)
+
+
+def put_into(project: Path, suites: Iterable[str] = SUITES) -> None:
+    """Copy the deep tests of `suites` and what they share into `project`."""
+    target = project / "tests" / "layer"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for path in LAYER.glob("*.py"):
+        shutil.copy2(path, target)
+    for folder in (folder for suite in suites for folder in folders(suite)):
+        shutil.copytree(
+            LAYER / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+
+
+def main(arguments: list[str]) -> NoReturn:
+    everything = arguments[:1] == ["--everything"]
+    suite, *rest = arguments[everything:] or [""]
+    if suite not in SUITES:
+        sys.exit(f"Name what to test, one of {', '.join(SUITES)}.\n\n{__doc__}")
+    combination = EVERYTHING if everything else alone(suite)
+    project = CACHE / "deep" / ("everything" if everything else suite) / "my project"
+    for left in project.glob("[!.]*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    with TemporaryDirectory() as folder:
+        projects.render(snapshot(Path(folder) / "template"), project, **combination.answers())
+    put_into(project, [suite])
+    run(uv(), "sync", "--quiet", cwd=project)
+    projects.commit_all(project, "Begin")
+    server = timescaledb() if "timescaledb" in combination.modules else nullcontext("")
+    with server as url:
+        os.chdir(project)
+        bin_folder = project / ".venv" / "bin"
+        environment = clean_environment(
+            PATH=f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+            VIRTUAL_ENV=project / ".venv",
+            **({"TEST_TIMESCALEDB_URL": url, "TEST_MIGRATIONS": "0"} if url else {}),
+        )
+        paths = [f"tests/layer/{folder}" for folder in folders(suite)]
+        command = [str(bin_folder / "pytest"), *paths, *rest]
+        sys.exit(os.spawnve(os.P_WAIT, command[0], command, environment))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

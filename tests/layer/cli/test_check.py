@@ -1,0 +1,125 @@
+"""`check` and what all commands share: exit codes, sentences, help."""
+
+import json
+from importlib import metadata
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from my_project.data_layer import checklist, cli, wiring
+from my_project.data_layer.checklist import Check, Finding
+from my_project.data_layer.errors import DataLayerError
+
+
+async def good() -> Finding:
+    return checklist.passed("All is well.")
+
+
+async def bad() -> Finding:
+    return checklist.failed("It is broken.", "Do that.")
+
+
+GOOD = Check("DL-AA-01", "The first demand", good)
+BAD = Check("DL-BB-01", "The second demand", bad)
+OPTIONAL = Check("DL-BB-02", "The third demand", bad, required=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_checks_but_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "checks", list[Check])
+
+
+def run(*arguments: str, checks: tuple[Check, ...] = (GOOD, BAD, OPTIONAL)) -> Result:
+    return CliRunner().invoke(cli.create_cli(checks=checks), list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"), [((GOOD,), 0), ((GOOD, OPTIONAL), 0), ((GOOD, BAD), 1), ((), 0)]
+)
+def test_a_failed_required_check_is_the_exit_code(checks: tuple[Check, ...], code: int) -> None:
+    assert run("check", checks=checks).exit_code == code
+
+
+def test_the_table_shows_evidence_and_remedy() -> None:
+    result = run("check")
+
+    for words in ("DL-AA-01", "All is well.", "It is broken.", "Do that.", "1 passed"):
+        assert words in result.output
+
+
+def test_json_is_all_that_is_printed() -> None:
+    result = run("check", "--json")
+
+    assert result.exit_code == 1
+    assert [one["id"] for one in json.loads(result.output)["checks"]] == [
+        "DL-AA-01",
+        "DL-BB-01",
+        "DL-BB-02",
+    ]
+
+
+def test_markdown_is_a_table() -> None:
+    result = run("check", "--markdown")
+
+    assert result.exit_code == 1
+    assert "| ✅ | DL-AA-01 | The first demand | All is well. |  |" in result.output
+
+
+def test_only_asks_what_was_asked_for() -> None:
+    one = run("check", "--json", "--only", "DL-AA")
+    two = run("check", "--json", "--only", "dl-aa", "--only", "DL-BB-02")
+
+    assert one.exit_code == 0
+    assert [check["id"] for check in json.loads(one.output)["checks"]] == ["DL-AA-01"]
+    assert len(json.loads(two.output)["checks"]) == 2
+
+
+def test_the_list_asks_nobody() -> None:
+    result = run("check", "--list")
+
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "DL-AA-01  The first demand",
+        "DL-BB-01  The second demand",
+        "DL-BB-02  The third demand (not required)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--only", "DL-ZZ"], "No check's id begins with DL-ZZ"),
+        (["--json", "--markdown"], "exclude each other"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(arguments: list[str], sentence: str) -> None:
+    result = run("check", *arguments)
+
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
+
+
+def test_an_error_for_people_has_no_traceback() -> None:
+    application = cli.create_cli()
+
+    @application.command()
+    def explode() -> None:
+        raise DataLayerError("The [red]sky[/red] has fallen; look up.")
+
+    result = CliRunner().invoke(application, ["explode"])
+
+    assert result.exit_code == 2
+    assert result.stderr == "Error: The [red]sky[/red] has fallen; look up.\n"
+    assert result.stdout == ""
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert run("--version").output == f"{cli.PROGRAM} {metadata.version(cli.PROGRAM)}\n"
+
+
+def test_help_has_examples_and_names_every_command() -> None:
+    result = run("--help")
+
+    assert result.exit_code == 0
+    for words in ("Examples", "init", "check", "demo", "embedded", *wiring.command_groups()):
+        assert words in result.output

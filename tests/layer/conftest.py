@@ -1,0 +1,25 @@
+"""Servers and folders that a deep test may break."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from my_project.data_layer.database.embedded import EmbeddedServer, embedded_server
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that the test may stop and kill."""
+    with embedded_server() as server:
+        yield server
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user may enter, as a server needs that runs as another user."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

@@ -1,0 +1,187 @@
+# ruff: noqa: PT012 (what is raised comes out of a whole transaction)
+import time
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from my_project.data_layer.database import (
+    Database,
+    DatabaseSettings,
+    DatabaseUnreachable,
+    LockTimeout,
+    ReadSession,
+    StatementTimeout,
+)
+from tests.data_layer.fixtures import connect
+
+from .conftest import OpenDatabase
+from .tables import Account
+
+LIMITS: dict[str, Any] = {
+    "statement_timeout": 0.25,
+    "lock_timeout": 0.15,
+    "idle_in_transaction_timeout": 0.35,
+}
+NAMES = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_isolation",
+    "application_name",
+)
+
+
+async def shown(session: ReadSession) -> dict[str, str]:
+    return {name: (await session.execute(text(f"SHOW {name}"))).scalar_one() for name in NAMES}
+
+
+@pytest.mark.standard("DL-PG-03")
+@pytest.mark.parametrize("transaction_pooler", [False, True])
+async def test_the_server_knows_the_timeouts(
+    open_database: OpenDatabase, transaction_pooler: bool
+) -> None:
+    database = open_database(
+        **LIMITS, transaction_pooler=transaction_pooler, application_name="limits"
+    )
+    async with database.transaction() as session:
+        assert await shown(session) == {
+            "statement_timeout": "250ms",
+            "lock_timeout": "150ms",
+            "idle_in_transaction_session_timeout": "350ms",
+            "transaction_isolation": "read committed",
+            "application_name": "limits",
+        }
+
+
+@pytest.mark.standard("DL-PG-03")
+async def test_behind_a_pooler_nothing_outlives_the_transaction(
+    open_database: OpenDatabase,
+) -> None:
+    database = open_database(
+        **LIMITS, transaction_pooler=True, pool_size=1, max_overflow=0, pool_pre_ping=False
+    )
+    for _ in range(10):
+        async with database.transaction() as session:
+            await session.execute(text("SELECT 1"))
+    async with database.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.set_autocommit(True)
+        left = await driver.execute(
+            "SELECT current_setting('statement_timeout'), count(*) FROM pg_prepared_statements"
+        )
+        assert await left.fetchone() == ("0", 0)
+        await driver.set_autocommit(False)
+
+
+async def test_zero_is_no_limit_and_a_tiny_one_is_one(open_database: OpenDatabase) -> None:
+    database = open_database(
+        statement_timeout=0.0, lock_timeout=0.0001, idle_in_transaction_timeout=0.0
+    )
+    async with database.transaction() as session:
+        limits = await shown(session)
+    assert limits["statement_timeout"] == "0"
+    assert limits["lock_timeout"] == "1ms"
+    assert limits["idle_in_transaction_session_timeout"] == "0"
+
+
+@pytest.mark.standard("DL-PG-03")
+@pytest.mark.parametrize("transaction_pooler", [False, True])
+async def test_a_statement_over_its_time_is_stopped(
+    open_database: OpenDatabase, transaction_pooler: bool
+) -> None:
+    database = open_database(statement_timeout=0.2, transaction_pooler=transaction_pooler)
+    begin = time.monotonic()
+    with pytest.raises(StatementTimeout, match="DATABASE_STATEMENT_TIMEOUT"):
+        async with database.transaction() as session:
+            session.add(Account(owner="lost"))
+            await session.flush()
+            await session.execute(text("SELECT pg_sleep(10)"))
+    assert time.monotonic() - begin < 3
+    async with database.transaction() as session:
+        assert await session.scalar(text("SELECT count(*) FROM layer_test.account")) == 0
+
+
+@pytest.mark.standard("DL-PG-03")
+async def test_a_lock_that_is_not_to_be_had_ends_the_wait(
+    open_database: OpenDatabase, database: Database
+) -> None:
+    impatient = open_database(lock_timeout=0.2)
+    async with database.transaction() as holder:
+        await holder.execute(text("LOCK TABLE layer_test.account"))
+        begin = time.monotonic()
+        with pytest.raises(LockTimeout, match="DATABASE_LOCK_TIMEOUT"):
+            async with impatient.transaction() as session:
+                await session.execute(text("LOCK TABLE layer_test.account"))
+        assert time.monotonic() - begin < 3
+
+
+@pytest.mark.standard("DL-PG-03")
+async def test_a_transaction_that_stands_still_loses_its_connection(
+    open_database: OpenDatabase, database_settings: DatabaseSettings
+) -> None:
+    database = open_database(idle_in_transaction_timeout=0.1, application_name="idler")
+    with (
+        connect(database_settings.sqlalchemy_url()) as observer,
+        pytest.raises(DatabaseUnreachable, match="idle-in-transaction"),
+    ):
+        async with database.transaction() as session:
+            session.add(Account(owner="lost"))
+            await session.flush()
+            while observer.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'idler'"
+            ).fetchone():
+                time.sleep(0.02)
+            await session.execute(text("SELECT 1"))
+    async with database.transaction() as session:
+        assert await session.scalar(text("SELECT count(*) FROM layer_test.account")) == 0
+
+
+@pytest.mark.standard("DL-PG-02")
+async def test_the_pool_has_the_limits_of_the_settings(open_database: OpenDatabase) -> None:
+    database = open_database(pool_size=2, max_overflow=1, pool_timeout=0.5, pool_recycle=0)
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    assert (pool.size(), pool._max_overflow, pool.timeout(), pool._recycle) == (2, 1, 0.5, -1)
+    assert pool._pre_ping
+
+
+@pytest.mark.standard("DL-TX-02")
+async def test_read_committed_whatever_the_database_says(
+    open_database: OpenDatabase, empty_database_url: Any
+) -> None:
+    with connect(empty_database_url) as connection:
+        connection.execute(
+            f'ALTER DATABASE "{empty_database_url.database}" '
+            "SET default_transaction_isolation = 'serializable'"
+        )
+    database = open_database(
+        url=SecretStr(empty_database_url.render_as_string(hide_password=False))
+    )
+    async with database.transaction() as session:
+        assert (await shown(session))["transaction_isolation"] == "read committed"
+
+
+async def test_what_the_url_says_wins(
+    open_database: OpenDatabase, database_settings: DatabaseSettings
+) -> None:
+    url = database_settings.sqlalchemy_url().update_query_dict(
+        {"options": "-c statement_timeout=777 -c search_path=layer_test", "application_name": "u"}
+    )
+    database = open_database(url=SecretStr(url.render_as_string(hide_password=False)))
+    async with database.transaction() as session:
+        limits = await shown(session)
+        assert (await session.execute(text("SHOW search_path"))).scalar() == "layer_test"
+    assert limits["statement_timeout"] == "777ms"
+    assert limits["lock_timeout"] == "5s"
+    assert limits["application_name"] == "u"
+
+
+async def test_an_error_shows_no_bound_value(database: Database) -> None:
+    with pytest.raises(DBAPIError, match="division by zero") as raised:
+        async with database.transaction() as session:
+            await session.execute(text("SELECT 1 / 0, CAST(:token AS text)"), {"token": "hunter2"})
+    assert "hunter2" not in str(raised.value)

@@ -1,0 +1,166 @@
+"""What `check` says of the lake, each finding shown to fail once; and the commands."""
+
+import os
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from my_project.data_layer.analytics import AnalyticsError, Export, Lake
+from my_project.data_layer.analytics.checks import analytics_checks
+from my_project.data_layer.analytics.commands import analytics_commands
+from my_project.data_layer.checklist import Verdict
+from tests.layer.duckdb.conftest import Source, settings
+
+DEMANDS = [f"DL-DU-0{number}" for number in range(1, 7)]
+
+
+@pytest.fixture
+async def days(source: Source, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Export:
+    """An export that has run, on a database that the commands find."""
+    source.run(
+        "CREATE TABLE days AS SELECT date '2024-01-01' + n AS day, n"
+        " FROM generate_series(0, 99) AS n"
+    )
+    address = source.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    monkeypatch.setenv("DATABASE_URL", address)
+    statement = text("SELECT * FROM days")
+    declared = Export("days", statement, time="day", every=timedelta(days=1))
+    await source.export(lake, declared)
+    return declared
+
+
+async def verdicts(lake: Lake) -> dict[str, tuple[Verdict, str]]:
+    found = {}
+    for check in analytics_checks(lambda: lake):
+        finding = await check.probe()
+        found[check.id] = (finding.verdict, f"{finding.evidence} {finding.remedy}")
+    return found
+
+
+@pytest.mark.standard("DL-DU-06")
+async def test_all_pass_after_the_export(days: Export, lake: Lake) -> None:
+    found = await verdicts(lake)
+    assert sorted(found) == DEMANDS
+    assert {verdict for verdict, _ in found.values()} == {Verdict.PASSED}, found
+
+
+@pytest.mark.standard("DL-DU-01")
+async def test_a_lake_that_is_no_folder_fails(days: Export, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lake = Lake(settings(tmp_path, lake=tmp_path / "file"))
+    verdict, told = (await verdicts(lake))["DL-DU-01"]
+    assert verdict is Verdict.FAILED
+    assert "is a file" in told
+
+
+@pytest.mark.standard("DL-DU-02")
+async def test_an_export_that_did_not_run_is_late(days: Export, lake: Lake) -> None:
+    lock = lake.folder / ".days.lock"
+    os.utime(lock, times=(0, time.time() - 2 * 86_400))
+    verdict, told = (await verdicts(lake))["DL-DU-02"]
+    assert verdict is Verdict.FAILED
+    assert "Run `analytics export days`" in told
+    lock.unlink()
+    assert (await verdicts(lake))["DL-DU-02"][0] is Verdict.ADVICE
+
+
+@pytest.mark.standard("DL-DU-03")
+async def test_a_file_with_other_columns_is_found(days: Export, lake: Lake) -> None:
+    file = lake.files(days)[0].path
+    duckdb.sql("SELECT DATE '2024-01-01' AS day, 'text' AS n").write_parquet(str(file))
+    verdict, told = (await verdicts(lake))["DL-DU-03"]
+    assert verdict is Verdict.FAILED
+    assert file.name in told
+
+
+@pytest.mark.standard("DL-DU-04")
+async def test_what_a_killed_export_left_is_found(days: Export, lake: Lake) -> None:
+    left = lake.folder / ".my_days_tick_20240101_20240131.parquet.0.part"
+    left.touch()
+    verdict, told = (await verdicts(lake))["DL-DU-04"]
+    assert verdict is Verdict.ADVICE
+    assert left.name in told
+    done = CliRunner().invoke(analytics_commands(lambda: lake), ["prune"])
+    assert "Removed .my_days" in done.output
+    assert not left.exists()
+
+
+@pytest.mark.standard("DL-DU-05")
+async def test_rows_that_came_late_are_found(days: Export, lake: Lake, source: Source) -> None:
+    # What is newer than the newest exported row is none of its business.
+    source.run("INSERT INTO days VALUES ('2024-02-10', -1), ('2024-07-01', 1)")
+    verdict, told = (await verdicts(lake))["DL-DU-05"]
+    assert verdict is Verdict.FAILED
+    assert "has 29 rows from 2024-02-01, the database 30" in told
+    await source.export(lake, days, since=date(2024, 2, 1))
+    assert (await verdicts(lake))["DL-DU-05"][0] is Verdict.PASSED
+
+
+@pytest.mark.standard("DL-DU-06")
+async def test_an_extension_that_does_not_fit_fails(tmp_path: Path) -> None:
+    wrong = tmp_path / "postgres_scanner.duckdb_extension"
+    wrong.write_bytes(b"not one")
+    lake = Lake(settings(tmp_path, extension=wrong))
+    [check] = [one for one in analytics_checks(lambda: lake) if one.id == "DL-DU-06"]
+    with pytest.raises(Exception, match="can't load postgres_scanner"):
+        await check.probe()
+
+
+def run(lake: Lake, *arguments: str) -> str:
+    done = CliRunner().invoke(analytics_commands(lambda: lake), list(arguments))
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return f"{done.exit_code} {done.output}"
+
+
+def test_commands_export_show_verify_and_query(days: Export, lake: Lake, tmp_path: Path) -> None:
+    assert run(lake, "export") == "0 days: nothing new.\n"
+    assert "days: 100 rows read, 4 files written" in run(
+        lake, "export", "days", "--since", "2024-01-01"
+    )
+    assert "2024-05-01" in run(lake, "ls")
+    assert "4 files compared, 0 differ" in run(lake, "verify")
+    statement = tmp_path / "sums.sql"
+    statement.write_text(
+        "SELECT CAST(sum(n) AS BIGINT) AS total FROM days WHERE n < CAST($below AS BIGINT)"
+    )
+    assert "45" in run(lake, "query", str(statement), "-p", "below=10")
+    for suffix in ("parquet", "csv", "json"):
+        output = tmp_path / f"sums.{suffix}"
+        told = run(lake, "query", str(statement), "-p", "below=10", "--output", str(output))
+        assert "1 rows in" in told
+        assert duckdb.sql(f"SELECT * FROM '{output}'").fetchall() == [(45,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "suffix", "words"),
+    [
+        (b"SELECT [1] AS list", "csv", "Unsupported Type"),
+        (b"SELECT INTERVAL 1 DAY AS day", "parquet", "can't be written"),
+        (b"SELECT CAST('infinity' AS TIMESTAMP) AS t", "json", "out of range"),
+        (b"SELECT CAST(if(i = 99999, 'x', '1') AS INT) FROM range(100000) AS t(i)", "csv", "'x'"),
+        (b"SELECT '\xff'", "csv", "it is not UTF-8"),
+    ],
+)
+def test_an_answer_that_cannot_be_kept_leaves_no_file(
+    lake: Lake, tmp_path: Path, statement: bytes, suffix: str, words: str
+) -> None:
+    file, output = tmp_path / "asked.sql", tmp_path / f"answer.{suffix}"
+    file.write_bytes(statement)
+    done = CliRunner().invoke(
+        analytics_commands(lambda: lake), ["query", str(file), "--output", str(output)]
+    )
+    assert isinstance(done.exception, AnalyticsError)
+    assert words in str(done.exception)
+    assert list(tmp_path.glob("*answer*")) == []
+
+
+def test_verify_tells_a_difference_by_its_exit_code(
+    days: Export, lake: Lake, source: Source
+) -> None:
+    source.run("DELETE FROM days WHERE n = 5")
+    assert run(lake, "verify").startswith("1 ")

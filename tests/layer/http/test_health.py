@@ -1,0 +1,287 @@
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import AsyncClient, HTTPError
+from pydantic import SecretStr
+
+import my_project
+from my_project.data_layer import wiring
+from my_project.data_layer.database import DatabaseSettings
+from my_project.data_layer.database.embedded import EmbeddedServer
+from my_project.data_layer.errors import DataLayerError
+from my_project.data_layer.http import Readiness, create_api
+
+from .conftest import served
+
+
+def settings(port: int, **others: Any) -> DatabaseSettings:
+    url = f"postgresql://desk:hunter2@127.0.0.1:{port}/desk"
+    return DatabaseSettings(_env_file=None, url=SecretStr(url), **others)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nothing listens, and nothing else comes to listen during the test."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@asynccontextmanager
+async def deaf_port() -> AsyncIterator[int]:
+    """A port that takes connections and never says a word, like a server that hangs."""
+    hang_up = asyncio.Event()
+
+    async def listen(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hang_up.wait()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        hang_up.set()
+
+
+async def test_live_asks_nobody(closed_port: int) -> None:
+    async with served(create_api("test", settings=settings(closed_port))) as client:
+        response = await client.get("/health/live")
+    assert response.status_code == 200
+    assert response.json() == {"alive": True}
+
+
+async def test_ready_with_a_database(client: AsyncClient) -> None:
+    response = await client.get("/health/ready")
+    assert response.status_code == 200
+    (postgresql,) = response.json()["dependencies"]
+    assert postgresql["name"] == "postgresql"
+    assert postgresql["ok"] is True
+    assert postgresql["error"] == ""
+    assert postgresql["latency_ms"] > 0
+
+
+async def test_ready_without_a_database_says_what_is_down(closed_port: int) -> None:
+    async with served(create_api("test", settings=settings(closed_port))) as client:
+        response = await client.get("/health/ready")
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["retry-after"] == "1"
+    assert "postgresql" in response.json()["detail"]
+    (postgresql,) = response.json()["dependencies"]
+    assert postgresql["ok"] is False
+    assert f"127.0.0.1:{closed_port}" in postgresql["error"]
+    assert "hunter2" not in response.text
+
+
+async def test_ready_is_answered_in_bounded_time_by_a_server_that_hangs() -> None:
+    async with deaf_port() as port:
+        app = create_api("test", settings=settings(port, connect_timeout=60))
+        async with served(app) as client:
+            for _ in range(2):
+                started = perf_counter()
+                response = await client.get("/health/ready")
+                assert perf_counter() - started < 4
+                assert response.status_code == 503
+    (postgresql,) = response.json()["dependencies"]
+    assert "did not answer" in postgresql["error"]
+
+
+async def test_probes_are_asked_at_once() -> None:
+    async def slow() -> None:
+        await asyncio.sleep(0.5)
+
+    readiness = Readiness({f"number {number}": slow for number in range(5)})
+    started = perf_counter()
+    health = await readiness.health()
+    assert perf_counter() - started < 2.0
+    assert [dependency.ok for dependency in health.dependencies] == [True] * 5
+
+
+async def test_a_probe_that_ignores_its_end_is_not_started_again() -> None:
+    started = 0
+    release = asyncio.Event()
+
+    async def stubborn() -> None:
+        nonlocal started
+        started += 1
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    readiness = Readiness({"stubborn": stubborn}, timeout=0.05)
+    for _ in range(3):
+        health = await readiness.health()
+        assert health.dependencies[0].error == "stubborn did not answer within 0.05 seconds."
+    assert started == 1
+    release.set()
+    await readiness.close()
+    assert (await readiness.health()).dependencies[0].ok
+    assert started == 2
+
+
+async def test_many_requests_share_one_probe() -> None:
+    started = 0
+
+    async def counted() -> None:
+        nonlocal started
+        started += 1
+        await asyncio.sleep(0.1)
+
+    readiness = Readiness({"counted": counted})
+    answers = await asyncio.gather(*(readiness.health() for _ in range(50)))
+    assert all(health.dependencies[0].ok for health in answers)
+    assert started == 1
+
+
+async def test_an_error_of_the_layer_is_shown_and_any_other_is_not() -> None:
+    async def told() -> None:
+        raise DataLayerError("It is full; empty it.")
+
+    async def untold() -> None:
+        raise ValueError("hunter2")
+
+    health = await Readiness({"told": told, "untold": untold}).health()
+    told_health, untold_health = health.dependencies
+    assert told_health.error == "It is full; empty it."
+    assert untold_health.error == "The probe of untold failed with ValueError."
+
+
+async def test_a_module_adds_its_probe_by_the_wiring(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    async def broken() -> None:
+        raise DataLayerError("The cache is down; start it.")
+
+    @asynccontextmanager
+    async def resources(_state: object) -> AsyncIterator[dict[str, Any]]:
+        events.append("opened")
+        yield {"cache": broken}
+        events.append("closed")
+
+    monkeypatch.setattr(wiring, "resources", resources)
+    async with served(app) as client:
+        response = await client.get("/health/ready")
+        assert events == ["opened"]
+    assert events == ["opened", "closed"]
+    assert response.status_code == 503
+    assert {found["name"]: found["ok"] for found in response.json()["dependencies"]} == {
+        "postgresql": True,
+        "cache": False,
+    }
+
+
+async def test_requests_succeed_again_when_the_database_is_back(
+    own_server: EmbeddedServer,
+) -> None:
+    url = SecretStr(own_server.url.render_as_string(hide_password=False))
+    own_server.stop()
+    app = create_api("test", settings=DatabaseSettings(_env_file=None, url=url))
+    async with served(app) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 503
+        own_server.start()
+        assert (await client.get("/health/ready")).status_code == 200
+        own_server.kill()
+        assert (await client.get("/health/ready")).status_code == 503
+        own_server.start()
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+@contextmanager
+def uvicorn(folder: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The application as a server runs it, in a process of its own."""
+    package = Path(my_project.__file__).parent
+    (folder / "serving.py").write_text(
+        textwrap.dedent(
+            f"""
+            from {package.name}.data_layer.http import create_api
+
+            def create_app():
+                return create_api("test")
+            """
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "serving:create_app", "--factory", f"--port={port}"],
+        cwd=folder,
+        env={
+            **{name: value for name, value in os.environ.items() if "DATABASE" not in name},
+            "PYTHONPATH": f"{folder}{os.pathsep}{package.parent}",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "DATABASE_URL is not set"),
+        ({"DATABASE_URL": "mysql://desk:hunter2@localhost/desk"}, "DATABASE_URL"),
+        (
+            {"DATABASE_URL": "postgresql://desk@localhost/desk", "DATABASE_POOL_SIZE": "many"},
+            "DATABASE_POOL_SIZE",
+        ),
+    ],
+    ids=["missing", "another database", "not a number"],
+)
+def test_a_wrong_setting_ends_the_server_with_one_sentence(
+    tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    with uvicorn(tmp_path, free_port(), **environment) as process:
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said in stderr
+    assert "Traceback" not in stderr
+    assert "hunter2" not in stderr
+    assert len(stderr.strip().splitlines()) == 1
+
+
+async def test_a_server_starts_without_its_database_and_stops_cleanly(
+    tmp_path: Path, closed_port: int
+) -> None:
+    port = free_port()
+    url = f"postgresql://desk:hunter2@127.0.0.1:{closed_port}/desk"
+    with uvicorn(tmp_path, port, DATABASE_URL=url) as process:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for _ in range(200):
+                try:
+                    live = await client.get("/health/live")
+                    break
+                except HTTPError:
+                    await asyncio.sleep(0.1)
+            ready = await client.get("/health/ready")
+        process.terminate()
+        _, stderr = process.communicate(timeout=20)
+    assert live.status_code == 200
+    assert ready.status_code == 503
+    assert "Traceback" not in stderr
+    assert "hunter2" not in stderr

@@ -1,0 +1,148 @@
+"""Server-sent events, over a real server and real connections."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import fastapi.routing
+import pytest
+import uvicorn
+from fastapi import Depends, FastAPI
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from my_project.data_layer.ephemeral.embedded import EmbeddedServer
+from my_project.data_layer.ephemeral.http import events, subscription_to
+from my_project.data_layer.ephemeral.live import Live, Subscription
+
+from .conftest import problem, served
+
+
+def routes(app: FastAPI) -> None:
+    @app.get("/prices", response_class=EventSourceResponse)
+    async def prices(
+        subscription: Annotated[Subscription, Depends(subscription_to("prices"))],
+    ) -> AsyncIterator[ServerSentEvent]:
+        async for event in events(subscription):
+            yield event
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[tuple[Live, int]]:
+    """The app behind uvicorn on a port of its own."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        # Not `serve`, which would take the signals of the test run.
+        running = asyncio.create_task(server._serve([listener]))
+        try:
+            async with asyncio.timeout(10):
+                while not server.started:
+                    await asyncio.sleep(0.01)
+            yield app.state.live, listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await running
+
+
+class Client:
+    """Reads a stream of events off a bare connection, which it may drop at any time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.headers = ""
+
+    @classmethod
+    async def connect(cls, port: int, last: str | None = None) -> "Client":
+        client = cls(*await asyncio.open_connection("127.0.0.1", port))
+        resume = f"Last-Event-ID: {last}\r\n" if last else ""
+        client.writer.write(f"GET /prices HTTP/1.1\r\nHost: desk\r\n{resume}\r\n".encode())
+        async with asyncio.timeout(10):
+            client.headers = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        return client
+
+    async def chunk(self) -> str:
+        async with asyncio.timeout(10):
+            size = int(await self.reader.readuntil(b"\r\n"), 16)
+            return (await self.reader.readexactly(size + 2)).decode()
+
+    async def event(self) -> dict[str, str]:
+        while True:
+            lines = (await self.chunk()).splitlines()
+            fields = dict(line.split(": ", 1) for line in lines if line and line[0] != ":")
+            if fields:
+                return fields
+
+    def vanish(self) -> None:
+        """Without a goodbye."""
+        self.writer.transport.abort()
+
+
+@pytest.mark.standard("DL-RD-25")
+async def test_events_arrive_and_are_resumed(app: FastAPI) -> None:
+    routes(app)
+    async with listening(app) as (live, port):
+        client = await Client.connect(port)
+        assert "content-type: text/event-stream" in client.headers
+        assert "cache-control: no-cache" in client.headers
+        await live.publish("prices", {"AAPL": "430.47", "text": "two\nlines: é"})
+        event = await client.event()
+        assert json.loads(event["data"]) == {"AAPL": "430.47", "text": "two\nlines: é"}
+        client.vanish()
+        for number in range(3):
+            await live.publish("prices", number)
+        again = await Client.connect(port, last=event["id"])
+        assert [(await again.event())["data"] for _ in range(3)] == ["0", "1", "2"]
+        lost = await Client.connect(port, last="1-1")
+        assert (await lost.event())["event"] == "missed"
+        again.vanish()
+        lost.vanish()
+
+
+async def test_a_quiet_stream_has_a_heartbeat(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.1)
+    routes(app)
+    async with listening(app) as (_, port):
+        client = await Client.connect(port)
+        assert (await client.chunk()).startswith(":")
+        client.vanish()
+
+
+@pytest.mark.standard("DL-RD-25")
+async def test_two_hundred_clients_connect_and_vanish(app: FastAPI) -> None:
+    routes(app)
+    async with listening(app) as (live, port):
+        before = len(asyncio.all_tasks())
+        clients = await asyncio.gather(*(Client.connect(port) for _ in range(200)))
+        assert live.clients == 200
+        ((_, subscriptions),) = await live.store.client.pubsub_numsub(live.key("prices"))
+        assert subscriptions == 1
+        await live.publish("prices", "hello")
+        for event in await asyncio.gather(*(client.event() for client in clients)):
+            assert event["data"] == '"hello"'
+        for client in clients:
+            client.vanish()
+        async with asyncio.timeout(20):
+            while live.clients:
+                await asyncio.sleep(0.02)
+            await live.stopped()
+            while len(asyncio.all_tasks()) > before:
+                await asyncio.sleep(0.02)
+        ((_, subscriptions),) = await live.store.client.pubsub_numsub(live.key("prices"))
+        assert subscriptions == 0
+
+
+async def test_redis_down_is_an_answer_and_no_broken_stream(
+    own_app: FastAPI, own_redis: EmbeddedServer
+) -> None:
+    routes(own_app)
+    async with served(own_app) as client:
+        own_redis.kill()
+        body = problem(await client.get("/prices"), 503)
+        assert body["detail"] == "Live messages can't be followed now; try again."

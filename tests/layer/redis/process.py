@@ -1,0 +1,84 @@
+"""Other processes of the same service, for what only several processes can show.
+
+They are forked from one that has imported everything already. What they load and see they write, a
+line each, into files of a folder.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from my_project.data_layer.ephemeral import Cache, RedisSettings, Store, TimeToLive, UserData
+from tests.layer.redis.waiting import eventually
+
+READERS = 70
+NUMBER = UserData("number", int, TimeToLive(timedelta(seconds=60)))
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__, __name__.replace("process", "tasks")])
+
+
+def start(
+    settings: RedisSettings, work: Callable[..., Coroutine[Any, Any, None]], *args: Any, **more: str
+) -> BaseProcess:
+    """Run `work` in another process, which finds Redis by its environment."""
+    variables = {
+        "REDIS_URL": settings.url.get_secret_value(),
+        "REDIS_QUEUE_URL": (settings.queue_url or settings.url).get_secret_value(),
+        "REDIS_SERVICE": settings.service,
+        **more,
+    }
+    process = CONTEXT.Process(target=_run, args=(variables, work, *args))
+    process.start()
+    return process
+
+
+def _run(
+    variables: dict[str, str], work: Callable[..., Coroutine[Any, Any, None]], *args: Any
+) -> None:
+    os.environ.update(variables)
+    asyncio.run(work(*args))
+
+
+async def readers(folder: Path) -> None:
+    """Ask for one value, many at once, as soon as the file `go` is there."""
+
+    async def load() -> int:
+        (folder / f"loaded-{os.getpid()}").touch()
+        await asyncio.sleep(0.3)
+        return 42
+
+    async with Store.open() as store, Cache.open(store) as cache:
+        (folder / f"ready-{os.getpid()}").touch()
+        await eventually((folder / "go").exists, within=60)
+        found = await asyncio.gather(*(cache.get(NUMBER, "cold", load) for _ in range(READERS)))
+        partial = folder / f"partial-{os.getpid()}"
+        partial.write_text(" ".join(map(str, found)))
+        partial.rename(folder / f"found-{os.getpid()}")
+
+
+async def watcher(folder: Path) -> None:
+    """Ask for a value all the time, and write down when another one comes."""
+    source = folder / "source"
+
+    async def load() -> int:
+        return int(source.read_text())
+
+    async with Store.open() as store, Cache.open(store) as cache:
+        await eventually(lambda: cache.is_hearing)
+        seen = await cache.get(NUMBER, "watched", load)
+        (folder / f"seen-{seen}").touch()
+        while not (folder / "end").exists():
+            value = await cache.get(NUMBER, "watched", load)
+            if value != seen:
+                seen = value
+                # One clock for all processes of a machine.
+                partial = folder / f"seen-{seen}.partial"
+                partial.write_text(str(time.monotonic()))
+                partial.rename(folder / f"seen-{seen}")
+            await asyncio.sleep(0.001)

@@ -1,0 +1,238 @@
+"""What `check` says of Redis: a sound server passes, and each fault is found."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from my_project.data_layer import checklist
+from my_project.data_layer.checklist import Finding, Verdict
+from my_project.data_layer.ephemeral import checks
+from my_project.data_layer.ephemeral.embedded import (
+    EmbeddedServer,
+    embedded_server,
+    embedded_services,
+)
+from tests.data_layer.redis.fixtures import settings_of
+from tests.layer.redis.test_topologies import works
+
+ALL = [f"DL-RD-0{number}" for number in range(1, 8)]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server as it should be, which the environment leads to."""
+    with embedded_server({"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}) as server:
+        monkeypatch.chdir(tmp_path)  # a developer's .env plays no part
+        monkeypatch.setenv("REDIS_URL", server.url)
+        yield server
+
+
+async def ask(name: str) -> Finding:
+    [check] = [check for check in checks.ephemeral_checks() if check.id == name]
+    report = await checklist.run([check])
+    return report.results[0].finding
+
+
+def changed(server: EmbeddedServer, *command: str) -> None:
+    with Redis.from_url(server.url) as client:
+        client.execute_command(*command)
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_a_sound_server_passes(server: EmbeddedServer, name: str) -> None:
+    finding = await ask(name)
+    assert finding.verdict is Verdict.PASSED, finding
+    assert finding.remedy == ""
+    assert server.password not in finding.evidence
+
+
+async def test_what_demo_and_embedded_start_passes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with embedded_services() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        report = await checklist.run(checks.ephemeral_checks())
+    assert report.ok, [result.finding for result in report.results]
+
+
+async def test_a_server_at_a_socket_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bounded = {"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
+    with embedded_server({**bounded, "unixsocket": "redis.sock"}) as server:
+        url = f"unix://:{server.password}@{server.folder}/redis.sock?db=1"
+        await works(settings_of(url))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("REDIS_URL", url)
+        report = await checklist.run(checks.ephemeral_checks())
+    assert report.ok, [result.finding for result in report.results]
+
+
+@pytest.mark.standard("DL-RD-01")
+async def test_a_server_that_is_down_fails_them_all_in_one_sentence(
+    server: EmbeddedServer,
+) -> None:
+    server.kill()
+    report = await checklist.run(checks.ephemeral_checks())
+    assert {result.finding.verdict for result in report.results} == {Verdict.FAILED}
+    [sentence] = {result.finding.evidence for result in report.results}
+    assert f"127.0.0.1:{server.port}" in sentence
+    assert server.password not in sentence
+
+
+@pytest.mark.standard("DL-RD-01")
+@pytest.mark.parametrize(
+    ("info", "verdict"),
+    [
+        ({"server_name": "valkey", "valkey_version": "7.2.4"}, Verdict.FAILED),
+        ({"server_name": "valkey", "valkey_version": "8.0.1"}, Verdict.PASSED),
+        ({"redis_version": "7.0.15"}, Verdict.FAILED),
+        ({"redis_version": "8.2.0"}, Verdict.PASSED),
+    ],
+)
+async def test_an_old_server_fails(
+    server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    info: dict[str, Any],
+    verdict: Verdict,
+) -> None:
+    facts = replace(await checks.ask(settings_of(server.url)), info={"the server": info})
+
+    async def old(_: object) -> checks.Facts:
+        return facts
+
+    monkeypatch.setattr(checks, "ask", old)
+    assert (await ask("DL-RD-01")).verdict is verdict
+
+
+@pytest.mark.standard("DL-RD-02")
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("maxmemory", "0", "no maxmemory"),
+        ("maxmemory", "100mb", "REDIS_MAXMEMORY"),
+        ("maxmemory-policy", "noeviction", "noeviction"),
+    ],
+)
+async def test_memory_that_is_not_as_configured_fails(
+    server: EmbeddedServer, setting: str, value: str, words: str
+) -> None:
+    changed(server, "CONFIG", "SET", setting, value)
+    finding = await ask("DL-RD-02")
+    assert finding.verdict is Verdict.FAILED
+    assert words in finding.evidence
+
+
+@pytest.mark.standard("DL-RD-03")
+async def test_a_server_that_lets_everybody_in_fails(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(server, "ACL", "SETUSER", "desk", "on", f">{server.password}", "~*", "&*", "+@all")
+    changed(server, "ACL", "SETUSER", "default", "nopass")
+    monkeypatch.setenv("REDIS_URL", server.url.replace("//:", "//desk:"))
+    finding = await ask("DL-RD-03")
+    assert finding.verdict is Verdict.FAILED
+    assert "no password" in finding.evidence
+
+
+@pytest.mark.standard("DL-RD-03")
+@pytest.mark.parametrize(
+    ("password", "verdict"), [("redis", Verdict.ADVICE), ("secret", Verdict.FAILED)]
+)
+async def test_a_weak_password_does_not_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, password: str, verdict: Verdict
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with embedded_server(password=password) as server:
+        monkeypatch.setenv("REDIS_URL", server.url)
+        assert (await ask("DL-RD-03")).verdict is verdict
+
+
+@pytest.mark.standard("DL-RD-03")
+async def test_a_plain_connection_to_another_machine_fails(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = await checks.ask(settings_of(server.url))
+
+    async def elsewhere(_: object) -> checks.Facts:
+        return facts
+
+    monkeypatch.setattr(checks, "ask", elsewhere)
+    monkeypatch.setenv("REDIS_URL", "redis://:a-long-password-1@cache.example.org/0")
+    assert (await ask("DL-RD-03")).verdict is Verdict.FAILED
+    monkeypatch.setenv("REDIS_URL", "rediss://:a-long-password-1@cache.example.org/0")
+    assert (await ask("DL-RD-03")).verdict is Verdict.PASSED
+
+
+@pytest.mark.standard("DL-RD-04")
+async def test_a_cache_that_seldom_hits_is_advised_against(server: EmbeddedServer) -> None:
+    with Redis.from_url(server.url) as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(checks.ENOUGH_READS):
+            pipeline.get(f"none-{number}")
+        pipeline.execute()
+    finding = await ask("DL-RD-04")
+    assert finding.verdict is Verdict.ADVICE
+    assert " 0 % hits" in finding.evidence
+
+
+@pytest.mark.standard("DL-RD-05")
+@pytest.mark.parametrize(
+    ("name", "seconds", "words"),
+    [
+        ("users:profile:user-123:v1", None, "never expire"),
+        ("users:profile:user-123", 60, "not of the form"),
+        ("users:profile:user 123:v1", 60, "not of the form"),
+        ("{users:profile:user-123:v1}:lock", None, "never expire"),
+    ],
+)
+async def test_a_key_that_breaks_a_rule_fails(
+    server: EmbeddedServer, name: str, seconds: int | None, words: str
+) -> None:
+    with Redis.from_url(server.url) as client:
+        client.set("users:profile:user-1:v1", "sound", ex=60)
+        client.set(name, "x", ex=seconds)
+    finding = await ask("DL-RD-05")
+    assert finding.verdict is Verdict.FAILED
+    assert words in finding.evidence
+    assert name in finding.evidence
+
+
+@pytest.mark.standard("DL-RD-06")
+async def test_data_that_cannot_be_written_fails(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = await checks.ask(settings_of(server.url))
+    [(node, info)] = facts.info.items()
+    broken = replace(facts, info={node: info | {"aof_last_write_status": "err"}})
+
+    async def full_disk(_: object) -> checks.Facts:
+        return broken
+
+    monkeypatch.setattr(checks, "ask", full_disk)
+    finding = await ask("DL-RD-06")
+    assert finding.verdict is Verdict.FAILED
+    assert "aof_last_write_status is err" in finding.evidence
+
+
+@pytest.mark.standard("DL-RD-07")
+async def test_a_replica_is_no_place_to_write(server: EmbeddedServer) -> None:
+    changed(server, "REPLICAOF", "127.0.0.1", "1")
+    finding = await ask("DL-RD-07")
+    assert finding.verdict is Verdict.FAILED
+    assert "refuses every write" in finding.evidence
+
+
+async def test_a_user_who_may_not_look_is_told_what_is_missing(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(server, "ACL", "SETUSER", "desk", "on", ">a-long-password-1", "~*", "+@all", "-scan")
+    monkeypatch.setenv("REDIS_URL", f"redis://desk:a-long-password-1@127.0.0.1:{server.port}/0")
+    finding = await ask("DL-RD-05")
+    assert finding.verdict is Verdict.FAILED
+    assert "'scan'" in finding.evidence
+    assert "ops/redis/start.sh" in finding.evidence + finding.remedy
