@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from itertools import chain, combinations, product
+from dataclasses import dataclass, fields, replace
+from itertools import chain, combinations, cycle, product
 
 import yaml
 
-from tests.projects import ROOT
+from tests.projects import ROOT, interpreters
 
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 
@@ -110,6 +110,26 @@ def every_combination() -> list[Combination]:
         chosen.append(best(everything))
         missing -= chosen[-1].pairs()
     return chosen
+
+
+def installed_combinations() -> list[Combination]:
+    """Each core once, spread over the versions of Python that this machine has.
+
+    A project whose lowest Python is 3.14 can't be installed where there is none.
+    """
+    first: dict[tuple[tuple[str, ...], bool, bool], Combination] = {}
+    for combination in every_combination():
+        first.setdefault(
+            (combination.modules, combination.http_api, combination.example), combination
+        )
+    pythons = [version for version in choices("python_version") if version in interpreters()]
+    turn = cycle(pythons)
+    return [
+        combination
+        if combination.python_version in pythons
+        else replace(combination, python_version=next(turn))
+        for combination in first.values()
+    ]
 
 
 def ids(combinations: Sequence[Combination]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -10,7 +10,10 @@ import pytest
 
 from examples.render import snapshot
 from tests import projects
-from tests.combinations import EVERYTHING
+from tests.combinations import EVERYTHING, Combination
+
+# They run inside of an installed project: see tests/deep.py.
+collect_ignore = ["layer"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,11 +32,29 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return snapshot(tmp_path_factory.mktemp("template") / "snapshot")
 
 
+Renderer = Callable[[Combination], Path]
+
+
 @pytest.fixture(scope="session")
-def everything(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    """Call it with a combination: its project, rendered once for all workers, for reading alone."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "rendered"
+
+    def render(combination: Combination) -> Path:
+        project = folder / str(combination) / "project"
+        with projects.locked(folder / f"{combination}.lock"):
+            if not project.exists():
+                projects.render(template, project, **combination.answers())
+        return project
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def everything(rendered: Renderer) -> Path:
     """A project with every module, the HTTP API and the worked example."""
-    destination = tmp_path_factory.mktemp("everything") / "project"
-    return projects.render(template, destination, **EVERYTHING.answers())
+    return rendered(EVERYTHING)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         scattered = [item for item in items if not item.nodeid.endswith(_suffix(item))]
         if scattered:
             raise pytest.UsageError(f"pytest-xdist has not grouped {scattered[0].nodeid}")
+    items.sort(key=_rank)
     shard = config.getoption("shard")
     if not shard:
         return
@@ -86,33 +108,75 @@ def _suffix(item: pytest.Item) -> str:
     return f"@{marker.args[0]}" if marker else ""
 
 
+# What takes longest comes first, so that no worker is left alone with it at the end.
+FIRST = ("tests/engines/test_layer.py", "tests/engines/", "tests/updates/", "tests/rendering/")
+
+
+def _rank(item: pytest.Item) -> int:
+    ranks = (rank for rank, start in enumerate(FIRST) if item.nodeid.startswith(start))
+    return next(ranks, len(FIRST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure the processor time of a test, fixtures and ended processes included."""
+    began = _processor()
+    item.user_properties.append(("began", began))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "teardown":
+        began = dict(item.user_properties)["began"]
+        assert isinstance(began, float)
+        report.user_properties = [("processor", _processor() - began)]
+    return report
+
+
+def _processor() -> float:
+    return sum(os.times()[:4])
+
+
 class Costs:
-    """Adds up how long the tests of each folder took, over all workers."""
+    """Adds up what the tests of each folder cost, over all workers."""
+
+    SHOWN = 3
 
     def __init__(self) -> None:
         self.began = monotonic()
-        self.seconds: dict[str, float] = defaultdict(float)
         self.tests: dict[str, int] = defaultdict(int)
-        self.slowest: dict[str, tuple[float, str]] = {}
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.processor: dict[str, list[tuple[float, str]]] = defaultdict(list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        tier = "/".join(Path(report.nodeid.partition("::")[0]).parts[:2])
+        path, _, name = report.nodeid.partition("::")
+        tier = "/".join(Path(path).parts[:2])
+        if path == FIRST[0]:
+            tier = "tests/layer"
         self.seconds[tier] += report.duration
-        if report.when == "call":
+        if report.when == "teardown":
             self.tests[tier] += 1
-        self.slowest[tier] = max(
-            self.slowest.get(tier, (0.0, "")), (report.duration, report.nodeid.partition("::")[2])
-        )
+            costs = (float(str(cost)) for key, cost in report.user_properties if key == "processor")
+            self.processor[tier].append((sum(costs), name))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("what the matrix costs")
-        for tier in sorted(self.seconds):
-            longest, name = self.slowest[tier]
+        for tier, costs in sorted(self.processor.items()):
             terminalreporter.write_line(
-                f"{tier:<18} {self.tests[tier]:5} tests {self.seconds[tier]:8.1f} s of work,"
-                f" longest {longest:.1f} s: {name}"
+                f"{tier:<18} {self.tests[tier]:5} tests {sum(cost for cost, _ in costs):7.0f} s of"
+                f" processor time, {self.seconds[tier]:7.0f} s by the clock"
             )
-        terminalreporter.write_line(f"wall clock {monotonic() - self.began:.0f} s")
+            for cost, name in sorted(costs, reverse=True)[: self.SHOWN]:
+                terminalreporter.write_line(f"    {cost:7.1f} s {name}")
+        total = sum(cost for costs in self.processor.values() for cost, _ in costs)
+        terminalreporter.write_line(
+            f"all of it: {total / 60:.0f} min of processor time,"
+            f" {(monotonic() - self.began) / 60:.1f} min by the clock"
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:

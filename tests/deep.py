@@ -24,25 +24,25 @@ from tests.engines.timescaledb import timescaledb
 from tests.projects import CACHE, ROOT, clean_environment, run, uv
 
 LAYER = ROOT / "tests" / "layer"
+# `market` is the worked example under the load of many.
+SUITES = ("core", *MODULES, "market")
 
 
 def folders(suite: str) -> list[str]:
-    """The folders below tests/layer that a suite runs: one of a module, or all that are of none."""
+    """The folders below tests/layer that a suite runs: its own, or for `core` those of no other."""
     if suite != "core":
         return [suite]
     return sorted(
         path.name
         for path in LAYER.iterdir()
-        if path.is_dir() and path.name != "__pycache__" and path.name not in MODULES
+        if path.is_dir() and path.name not in (*SUITES, "__pycache__")
     )
-
-
-SUITES = ("core", *MODULES)
 
 
 def alone(suite: str) -> Combination:
     """The project in which a hidden need of another module shows."""
-    return Combination(modules=() if suite == "core" else (suite,), example=False)
+    modules = (suite,) if suite in MODULES else ()
+    return Combination(modules=modules, example=suite == "market")
 
 
 def put_into(project: Path, suites: Iterable[str] = SUITES) -> None:

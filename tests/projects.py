@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import copier
+import jinja2
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -93,6 +97,24 @@ def uv() -> str:
     return found
 
 
+@cache
+def interpreters() -> dict[str, str]:
+    """The Python of each version that this machine has, pyenv's among them: `3.12` and its path."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    folders = [*map(str, pyenv.glob("*/bin")), os.environ["PATH"]]
+    found = {}
+    for version in ("3.11", "3.12", "3.13", "3.14"):
+        done = run(
+            *(uv(), "python", "find", "--no-project", "--system", version),
+            cwd=ROOT,
+            env=clean_environment(PATH=os.pathsep.join(folders)),
+            check=False,
+        )
+        if done.returncode == 0:
+            found[version] = done.stdout.strip()
+    return found
+
+
 def git(*arguments: str | Path, cwd: Path) -> str:
     """Run git as a person who has set nothing but a name."""
     identity = {
@@ -116,16 +138,40 @@ def commit_all(repository: Path, message: str) -> None:
 
 def render(template: Path, destination: Path, **answers: object) -> Path:
     """Render `template` as `copier copy --defaults` does, without trust in it."""
-    copier.run_copy(
-        str(template),
-        destination,
-        data={"project_name": PROJECT_NAME, **answers},
-        defaults=True,
-        quiet=True,
-        unsafe=False,
-        vcs_ref="HEAD" if (template / ".git").exists() else None,
-    )
+    with _compiling_once():
+        copier.run_copy(
+            str(template),
+            destination,
+            data={"project_name": PROJECT_NAME, **answers},
+            defaults=True,
+            quiet=True,
+            unsafe=False,
+            vcs_ref="HEAD" if (template / ".git").exists() else None,
+        )
     return destination
+
+
+_compile = jinja2.Environment.compile
+_compiled: dict[tuple[str, str | None, str | None], Any] = {}
+
+
+def _compile_once(
+    environment: jinja2.Environment,
+    source: str,
+    name: str | None = None,
+    filename: str | None = None,
+) -> Any:
+    key = (source, name, filename)
+    if key not in _compiled:
+        _compiled[key] = _compile(environment, *key)
+    return _compiled[key]
+
+
+@contextmanager
+def _compiling_once() -> Iterator[None]:
+    """Keep what Jinja makes of a text: Copier compiles each part of each path for each project."""
+    with patch.object(jinja2.Environment, "compile", _compile_once):
+        yield
 
 
 def files(project: Path) -> dict[str, bytes]:
@@ -143,10 +189,10 @@ IGNORED = frozenset(
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(lock: Path) -> Iterator[None]:
     """One worker at a time; the others wait."""
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as handle:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -157,7 +203,7 @@ def shared_environment(project: Path) -> Path:
     It stays between runs, so that a warm run resolves but installs nothing.
     """
     environment = CACHE / "environment"
-    with locked("environment"):
+    with locked(CACHE / "environment.lock"):
         run(
             *(uv(), "sync", "--quiet", "--no-install-project"),
             cwd=project,

@@ -1,17 +1,17 @@
-"""Rendered projects that are installed: each in an environment of its own, on a shared server."""
+"""Rendered projects that are installed, on servers that their tests share."""
 
-import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import projects
-from tests.combinations import MODULES, Combination, cores
+from tests.combinations import Combination, installed_combinations
+from tests.conftest import Renderer
 from tests.engines.timescaledb import timescaledb
-from tests.projects import PACKAGE, clean_environment, commit_all, run, uv
+from tests.projects import PACKAGE, clean_environment, commit_all, interpreters, run, uv
 
 SERVE = f"""
 import sys
@@ -20,24 +20,6 @@ with embedded_server(durable=False) as server:
     print(server.url.render_as_string(hide_password=False), flush=True)
     sys.stdin.read()
 """
-
-
-def installed_combinations() -> list[Combination]:
-    """Every set of modules with the HTTP API and the worked example, all of them also without both.
-
-    No module at all comes in every way. The others are rendered, linted and type-checked, and
-    their layer and its tests are the same files, which tests/rendering proves; with EVERY in the
-    environment, they are installed too.
-    """
-    return [
-        Combination(modules, http_api, example)
-        for modules, http_api, example in cores()
-        if (http_api and example)
-        or not modules
-        or (modules == tuple(MODULES) and http_api == example)
-        or "EVERY" in os.environ
-    ]
-
 
 COMBINATIONS = installed_combinations()
 
@@ -65,14 +47,39 @@ def install(project: Path, **variables: str) -> Path:
     return project
 
 
+Installer = Callable[[Combination], Path]
+
+
 @pytest.fixture(scope="session")
-def project(
-    combination: Combination, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """An installed project of a combination, in a folder with a space."""
-    destination = tmp_path_factory.mktemp("installed") / "my project"
-    yield install(projects.render(template, destination, **combination.answers()))
-    shutil.rmtree(destination / ".venv")
+def installed(rendered: Renderer, tmp_path_factory: pytest.TempPathFactory) -> Installer:
+    """Call it with a combination: its project, installed in a folder with a space.
+
+    The project before it is gone, but for its environment: `uv sync` takes out of that what does
+    not belong to the next one, so each has what it declares and no more, and what both need is
+    compiled once. A version of Python has a folder of its own.
+    """
+    stage = tmp_path_factory.mktemp("installed")
+
+    def install_combination(combination: Combination) -> Path:
+        project = stage / combination.python_version / "my project"
+        project.mkdir(parents=True, exist_ok=True)
+        for left in project.iterdir():
+            if left.name == ".venv":
+                continue
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        shutil.copytree(rendered(combination), project, dirs_exist_ok=True)
+        return install(project, UV_PYTHON=interpreters()[combination.python_version])
+
+    return install_combination
+
+
+@pytest.fixture(scope="session")
+def project(combination: Combination, installed: Installer) -> Path:
+    """The installed project of a combination."""
+    return installed(combination)
 
 
 @pytest.fixture(scope="session")

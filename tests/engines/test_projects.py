@@ -8,16 +8,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests import projects
-from tests.combinations import EVERYTHING, MINIMAL, MODULES, Combination
+from tests.combinations import MODULES, Combination
+from tests.deep import put_into
 from tests.engines.conftest import install
 from tests.projects import COMMAND, clean_environment, files, git, run
-from tests.rendering.expected import expected_paths
 
 
 def call(project: Path, *command: str, check: bool = True, **variables: str) -> str:
@@ -41,58 +40,16 @@ def assert_all_passed(output: str) -> None:
     assert re.fullmatch(r"=* ?\d+ passed(, \d+ deselected)? in [\d.]+s.*", closing), output
 
 
-# What migrates the project itself, so that it needs a server with all that the models declare.
-MIGRATED = (
-    "tests/market",
-    "tests/data_layer/migrations/test_checks.py",
-    "tests/data_layer/migrations/test_history.py",
-)
-# How the fixtures start, migrate and share a server is proved where they start an embedded one.
-FIXTURES = "tests/data_layer/engines/test_fixtures.py"
-TIMESERIES = "tests/data_layer/timeseries"
-# Where nothing is beside the core: the two ends.
-WHOLE = (Combination(), MINIMAL)
-# It takes half a minute, and wants sessions at once: it is proved where nothing is beside the core.
-AT_ONCE = "tests/market/test_routes.py::test_two_hundred_changes_at_once_lose_nothing"
-
-
 def test_its_own_tests_pass_on_a_real_engine(
-    combination: Combination, project: Path, server: str, timescaledb_server: str
+    project: Path, server: str, timescaledb_server: str
 ) -> None:
-    """Those of its modules and what migrates the project itself, in every combination.
-
-    The core's own, which no answer changes, run where nothing is beside it and where everything is.
-    """
-
-    def passes(*arguments: str, on: str = server, migrated: bool = True) -> None:
-        command = ("pytest", "-q", "--color=no", *arguments)
-        variables = {"TEST_DATABASE_URL": on, "TEST_MIGRATIONS": str(int(migrated))}
-        assert_all_passed(call(project, *command, check=True, **variables))
-
-    if combination in WHOLE:
-        passes()
-        return
-    modules = module_tests(combination)
-    migrated = [path for path in MIGRATED if (project / path).exists()]
-    if not timescaledb_server:
-        passes(*migrated, *modules, "--deselect", AT_ONCE)
-        return
-    modules.remove(TIMESERIES)
-    passes(*migrated, TIMESERIES, "--deselect", AT_ONCE, on=timescaledb_server)
-    if combination == EVERYTHING:
-        others = ["tests", *(f"--ignore={path}" for path in (*migrated, TIMESERIES, FIXTURES))]
-    else:
-        others = modules
-    if others:
-        passes(*others, migrated=False)
-
-
-def module_tests(combination: Combination) -> list[str]:
-    """The folders of the tests that the modules bring."""
-    core = replace(combination, modules=())
-    added = expected_paths(combination) - expected_paths(core)
-    tests = (path.split("/") for path in added if path.startswith("tests/data_layer/"))
-    return sorted({"/".join(parts[:3]) for parts in tests})
+    """All that were rendered into it, as its owner runs them, settings of `init` beside them."""
+    call(project, COMMAND, "init")
+    try:
+        url = timescaledb_server or server
+        assert_all_passed(call(project, "pytest", "-q", "--color=no", TEST_DATABASE_URL=url))
+    finally:
+        (project / ".env").unlink()
 
 
 @pytest.fixture
@@ -122,13 +79,11 @@ def test_a_new_project_passes_its_own_checklist(project: Path, on_server: tuple[
         assert password
         assert git("status", "--porcelain", cwd=project) == ""
 
-        checks = f"{COMMAND} check --json && {COMMAND} check --markdown"
-        report = call(project, COMMAND, "embedded", *on_server, "sh", "-c", checks)
-        results, end = json.JSONDecoder().raw_decode(report, report.index("{"))
+        report = call(project, COMMAND, "embedded", *on_server, COMMAND, "check", "--json")
+        results, _ = json.JSONDecoder().raw_decode(report, report.index("{"))
         verdicts = {check["id"]: check["verdict"] for check in results["checks"]}
         assert len(verdicts) >= 15
         assert set(verdicts.values()) <= {"passed", "advice"}
-        assert "DL-PG-01" in report[end:]
         assert password[1].strip("'\"") not in report
     finally:
         (project / ".env").unlink()
@@ -159,44 +114,31 @@ def shared_folder() -> Iterator[Path]:
 # All that an embedded engine can serve.
 EMBEDDED = Combination(modules=tuple(name for name in MODULES if name != "timescaledb"))
 
-# PostgreSQL refuses to run as root, so what works for one may not work for the other.
-USERS = {"whoever runs the tests": None} | (
-    {"nobody": pwd.getpwnam("nobody")} if os.geteuid() == 0 else {}
-)
 
+def test_a_person_finds_an_engine_by_itself(template: Path, shared_folder: Path) -> None:
+    """PostgreSQL refuses to run as root, so what works for root may not work for a person.
 
-@pytest.mark.parametrize(
-    "user",
-    [
-        pytest.param(user, id=name, marks=pytest.mark.xdist_group(name))
-        for name, user in USERS.items()
-    ],
-)
-def test_finds_an_engine_by_itself(
-    template: Path, shared_folder: Path, user: pwd.struct_passwd | None
-) -> None:
-    """Without TEST_DATABASE_URL: root in a container, and a person at home."""
+    What root finds, if it is root who runs these tests, tests/engines/test_layer.py has seen.
+    """
+    user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     home = shared_folder / "home"
     home.mkdir()
     project = projects.render(template, shared_folder / "project", **EMBEDDED.answers())
-    ids = (user.pw_uid, user.pw_gid) if user else None
-    if user:
-        install(project, UV_PYTHON=python_of_everybody(user), UV_LINK_MODE="copy")
+    put_into(project, ["core"])
+    install(project, UV_PYTHON=python_of_everybody(user), UV_LINK_MODE="copy")
+    if os.geteuid() == 0:
         for path in (home, project, *project.rglob("*")):
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    else:
-        install(project)
     # A folder of the PATH that is closed to a user turns "not found" into "permission denied".
-    folders = os.defpath if user else os.environ["PATH"]
     environment = clean_environment(
         HOME=home,
-        PATH=f"{project / '.venv' / 'bin'}{os.pathsep}{folders}",
+        PATH=f"{project / '.venv' / 'bin'}{os.pathsep}{os.defpath}",
         VIRTUAL_ENV=project / ".venv",
     )
+    ids = (user.pw_uid, user.pw_gid) if os.geteuid() == 0 else None
     # Who runs it makes a difference to the engine and to the commands, and to nothing else.
     tests = run(
-        *("pytest", "-q", "--color=no", "-n", "2"),
-        *("tests/data_layer/engines", "tests/data_layer/cli"),
+        *("pytest", "-q", "--color=no", "tests/layer/engines", "tests/layer/cli"),
         cwd=project,
         env=environment,
         user=ids,

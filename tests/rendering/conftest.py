@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import projects
 from tests.combinations import Combination, every_combination
+from tests.conftest import Renderer
 
 COMBINATIONS = every_combination()
 
@@ -28,9 +28,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def project(
-    combination: Combination, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def project(combination: Combination, rendered: Renderer) -> Path:
     """The project of a combination; tests read it and write nothing into it."""
-    destination = tmp_path_factory.mktemp("combination") / "project"
-    return projects.render(template, destination, **combination.answers())
+    return rendered(combination)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.combinations import MODULES, QUESTIONS, Combination, choices
+from tests.combinations import EVERYTHING, MINIMAL, MODULES, QUESTIONS, Combination, choices
 from tests.rendering.conftest import COMBINATIONS
-from tests.rendering.expected import SECTIONS, expected_paths
+from tests.rendering.expected import CONDITIONS, faults, owner
 
 # `${{ }}` is GitHub's, `${#name[@]}` is the shell's, and f-strings double braces without a blank.
 LEFTOVER = re.compile(r"(?<!\$)\{\{[-\s]|(?<!\$)\{%|%\}|(?<![$\"'])\{#")
@@ -45,44 +45,31 @@ def test_every_answer_is_rendered_and_every_two_meet() -> None:
     assert len(cores) == 2 ** (len(MODULES) + 2)
 
 
-def test_has_exactly_the_expected_files(combination: Combination, project: Path) -> None:
-    rendered = set(projects.files(project))
-    expected = expected_paths(combination)
-    assert sorted(rendered - expected) == [], "rendered, but not in tests/rendering/expected.yml"
-    assert sorted(expected - rendered) == [], "in tests/rendering/expected.yml, but not rendered"
+def test_has_the_expected_folders_and_no_other(combination: Combination, project: Path) -> None:
+    assert faults(combination, projects.files(project)) == []
 
 
-def test_every_expected_path_is_rendered_by_some_combination() -> None:
-    reachable = set().union(*(expected_paths(combination) for combination in COMBINATIONS))
-    listed = {path for section in SECTIONS for path in section["paths"]}
-    assert sorted(listed - reachable) == []
-    conditions = [(path, str(one["when"])) for one in SECTIONS for path in one["paths"]]
-    assert len(conditions) == len(set(conditions))
-
-
-# What the application keeps open is for the HTTP API, if there is one.
-WIRING = f"src/{projects.PACKAGE}/data_layer/wiring.py"
-
-
-def test_the_layer_is_the_same_without_the_http_api_and_the_example(
-    combination: Combination, project: Path, template: Path, tmp_path: Path
+def test_every_expected_path_is_rendered_by_some_combination(
+    template: Path, tmp_path: Path
 ) -> None:
-    """So what tests/engines runs of a set of modules is run for every combination with that set."""
-    full = replace(combination, http_api=True, example=True)
-    most = layer(projects.render(template, tmp_path / "full", **full.answers()))
-    found = layer(project)
-    assert sorted(found.keys() - most.keys()) == []
-    changed = [path for path, content in found.items() if content != most[path]]
-    assert changed in ([], [WIRING])
+    unclaimed = set(CONDITIONS)
+    for provider in choices("ci_provider"):
+        everything = replace(EVERYTHING, ci_provider=provider)
+        project = projects.render(template, tmp_path / provider, **everything.answers())
+        unclaimed -= {owner(path) for path in projects.files(project)}
+    assert sorted(unclaimed) == []
 
 
-def layer(project: Path) -> dict[str, bytes]:
-    """The data layer and its tests."""
-    return {
-        path: content
-        for path, content in projects.files(project).items()
-        if "data_layer" in path.split("/")
-    }
+def test_an_unexpected_path_is_found() -> None:
+    """The oracle itself: a new top folder, a file of a module that is off, a folder left out."""
+    paths = [f"{line}file" if line.endswith("/") else line for line in CONDITIONS]
+    foreign = " ".join(fault for fault in faults(MINIMAL, paths) if "must not be there" in fault)
+    minimal = [path for path in paths if path not in foreign]
+    assert faults(MINIMAL, minimal) == []
+    for path in ("new/file.py", "src/other/file.py", "src/my_project/data_layer/http/health.py"):
+        assert len(faults(MINIMAL, [*minimal, path])) == 1
+    without = [path for path in minimal if not path.startswith("migrations/")]
+    assert len(faults(MINIMAL, without)) == 1
 
 
 def test_has_no_empty_folder(project: Path) -> None:

