@@ -5,18 +5,14 @@ RUN := $(UV) run --quiet
 # What `make test` runs, for example: make test TESTS=tests/answers PYTEST="-n 0 -x"
 TESTS ?= tests
 PYTEST ?=
-
-# make test EVERY=1 installs each of the 64 combinations, not only every set of modules once.
-ifdef EVERY
-export EVERY
-endif
+PART ?= core
 
 # make demo KEEP=../market-desk leaves the rendered project there.
 KEEP ?=
 export KEEP
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint examples bench clean
+.PHONY: help demo test layer lint examples bench clean
 
 help: ## Say what can be typed here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -24,8 +20,11 @@ help: ## Say what can be typed here
 demo: ## Render a project with everything in it, install it and run its story on a real PostgreSQL
 	@$(RUN) python -m examples.demo
 
-test: ## Render every combination of answers and prove each: files, lint, types, engines, updates
+test: ## Render and install every combination of answers and prove each; run the deep tests
 	@$(RUN) pytest $(TESTS) $(PYTEST)
+
+layer: ## Run the deep tests of one part while you work on it: make layer PART=redis PYTEST="-k cache"
+	@$(RUN) python -m tests.deep $(PART) $(PYTEST)
 
 lint: ## Lint and type-check the harness itself
 	@$(RUN) ruff check .

@@ -5,7 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
+from unittest.mock import patch
 
+import jinja2
 import pytest
 
 from examples.render import snapshot
@@ -23,6 +26,27 @@ def _no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> I
     settings.write_text("{}\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once() -> Iterator[None]:
+    """Keep what Jinja makes of a text: Copier compiles each part of each path for each project."""
+    compile_text = jinja2.Environment.compile
+    compiled: dict[tuple[str, str | None, str | None], Any] = {}
+
+    def compile_once(
+        environment: jinja2.Environment,
+        source: str,
+        name: str | None = None,
+        filename: str | None = None,
+    ) -> Any:
+        key = (source, name, filename)
+        if key not in compiled:
+            compiled[key] = compile_text(environment, *key)
+        return compiled[key]
+
+    with patch.object(jinja2.Environment, "compile", compile_once):
         yield
 
 

@@ -1,11 +1,10 @@
 """Deep tests of the data layer, run inside of an installed project.
 
-    python -m tests.deep redis -k cache        the module alone
-    python -m tests.deep --everything redis    the same tests with every module beside them
-    python -m tests.deep core                  what no module changes
+    make layer PART=redis PYTEST="-k cache"    the module alone
+    make layer PART="--everything redis"       the same tests with every module beside them
+    make layer PART=core                       what no module changes
 
-What follows the name goes to pytest. The project stays in `.cache/deep/`, so that the next run
-begins at once.
+PYTEST goes to pytest. The project stays in `.cache/deep/`, so that the next run begins at once.
 """
 
 import os

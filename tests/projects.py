@@ -8,11 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import copier
-import jinja2
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -138,40 +135,16 @@ def commit_all(repository: Path, message: str) -> None:
 
 def render(template: Path, destination: Path, **answers: object) -> Path:
     """Render `template` as `copier copy --defaults` does, without trust in it."""
-    with _compiling_once():
-        copier.run_copy(
-            str(template),
-            destination,
-            data={"project_name": PROJECT_NAME, **answers},
-            defaults=True,
-            quiet=True,
-            unsafe=False,
-            vcs_ref="HEAD" if (template / ".git").exists() else None,
-        )
+    copier.run_copy(
+        str(template),
+        destination,
+        data={"project_name": PROJECT_NAME, **answers},
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+        vcs_ref="HEAD" if (template / ".git").exists() else None,
+    )
     return destination
-
-
-_compile = jinja2.Environment.compile
-_compiled: dict[tuple[str, str | None, str | None], Any] = {}
-
-
-def _compile_once(
-    environment: jinja2.Environment,
-    source: str,
-    name: str | None = None,
-    filename: str | None = None,
-) -> Any:
-    key = (source, name, filename)
-    if key not in _compiled:
-        _compiled[key] = _compile(environment, *key)
-    return _compiled[key]
-
-
-@contextmanager
-def _compiling_once() -> Iterator[None]:
-    """Keep what Jinja makes of a text: Copier compiles each part of each path for each project."""
-    with patch.object(jinja2.Environment, "compile", _compile_once):
-        yield
 
 
 def files(project: Path) -> dict[str, bytes]:
