@@ -1,5 +1,7 @@
 """Settings: where Redis is, by one URL, and sentences that repeat no part of it."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -108,7 +110,8 @@ def test_a_wrong_url_is_one_sentence_without_its_parts(
     assert SECRET not in str(raised.value)
 
 
-def test_a_missing_url_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_url_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no .env is
     monkeypatch.delenv("REDIS_URL")
     with pytest.raises(InvalidSettings, match="REDIS_URL is not set"):
         load(RedisSettings)

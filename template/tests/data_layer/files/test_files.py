@@ -13,7 +13,8 @@ import pytest
 from tests.data_layer import layer
 from tests.data_layer.conftest import Ask
 
-PRICES = pa.table({"day": [date(2024, 1, 1), date(2024, 1, 2)], "price": [1.5, 2.5]})
+DAYS = [date(2024, 1, 1), date(2024, 1, 2)]
+PRICES = pa.table({"code": ["007", None], "day": DAYS, "price": [1.5, 2.5]})
 
 
 def git(*arguments: str) -> str:
@@ -51,9 +52,7 @@ async def test_git_takes_samples_and_readmes_alone(
     tree: layer.files.DataTree, tmp_path: Path, ask: Ask
 ) -> None:
     for folder in layer.files.Folder:
-        name = layer.files.SeriesName(
-            "desk", "acme", "1d", date(2024, 1, 1), date(2024, 1, 2), "csv"
-        )
+        name = layer.files.SeriesName("desk", "acme", "1d", DAYS[0], DAYS[1], "csv")
         layer.files.write(tree.path(f"{folder}/{name}"), PRICES)
     listed = git("ls-files", "--others", "--exclude-standard", "data").split()
     assert {name for name in listed if not name.endswith("README.md")} == {
