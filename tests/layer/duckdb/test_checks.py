@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from my_project.data_layer.analytics import AnalyticsError, Export, Lake
+from my_project.data_layer.analytics import AnalyticsError, Export, Lake, declarations
 from my_project.data_layer.analytics.checks import analytics_checks
 from my_project.data_layer.analytics.commands import analytics_commands
 from my_project.data_layer.checklist import Verdict
@@ -34,9 +34,13 @@ async def days(source: Source, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> E
     return declared
 
 
+def nothing() -> None:
+    """Nothing is left to be declared."""
+
+
 async def verdicts(lake: Lake) -> dict[str, tuple[Verdict, str]]:
     found = {}
-    for check in analytics_checks(lambda: lake):
+    for check in analytics_checks(lambda: lake, nothing):
         finding = await check.probe()
         found[check.id] = (finding.verdict, f"{finding.evidence} {finding.remedy}")
     return found
@@ -85,7 +89,7 @@ async def test_what_a_killed_export_left_is_found(days: Export, lake: Lake) -> N
     verdict, told = (await verdicts(lake))["DL-DU-04"]
     assert verdict is Verdict.ADVICE
     assert left.name in told
-    done = CliRunner().invoke(analytics_commands(lambda: lake), ["prune"])
+    done = CliRunner().invoke(analytics_commands(lambda: lake, nothing), ["prune"])
     assert "Removed .my_days" in done.output
     assert not left.exists()
 
@@ -106,13 +110,50 @@ async def test_an_extension_that_does_not_fit_fails(tmp_path: Path) -> None:
     wrong = tmp_path / "postgres_scanner.duckdb_extension"
     wrong.write_bytes(b"not one")
     lake = Lake(settings(tmp_path, extension=wrong))
-    [check] = [one for one in analytics_checks(lambda: lake) if one.id == "DL-DU-06"]
+    [check] = [one for one in analytics_checks(lambda: lake, nothing) if one.id == "DL-DU-06"]
     with pytest.raises(Exception, match="can't load postgres_scanner"):
         await check.probe()
 
 
+@pytest.mark.parametrize("arguments", [["ls"], ["export"], ["verify"], ["query", "sum.sql"]])
+def test_a_command_declares_the_exports_that_it_needs(
+    days: Export,
+    lake: Lake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    (tmp_path / "sum.sql").write_text("SELECT count(*) AS days FROM days", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(declarations, "_declared", {})
+
+    def declare() -> None:
+        declarations._declared["days"] = days
+
+    done = CliRunner().invoke(analytics_commands(lambda: lake, declare), arguments)
+
+    assert done.exit_code == 0, done.exception
+    assert "days" in done.output
+
+
+@pytest.mark.parametrize(
+    ("demand", "words"), [("DL-DU-02", "days"), ("DL-DU-03", "4 files"), ("DL-DU-05", "days")]
+)
+async def test_a_check_declares_the_exports_that_it_looks_at(
+    days: Export, lake: Lake, monkeypatch: pytest.MonkeyPatch, demand: str, words: str
+) -> None:
+    monkeypatch.setattr(declarations, "_declared", {})
+
+    def declare() -> None:
+        declarations._declared["days"] = days
+
+    [check] = [one for one in analytics_checks(lambda: lake, declare) if one.id == demand]
+
+    assert words in (await check.probe()).evidence
+
+
 def run(lake: Lake, *arguments: str) -> str:
-    done = CliRunner().invoke(analytics_commands(lambda: lake), list(arguments))
+    done = CliRunner().invoke(analytics_commands(lambda: lake, nothing), list(arguments))
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return f"{done.exit_code} {done.output}"
 
@@ -152,7 +193,7 @@ def test_an_answer_that_cannot_be_kept_leaves_no_file(
     file, output = tmp_path / "asked.sql", tmp_path / f"answer.{suffix}"
     file.write_bytes(statement)
     done = CliRunner().invoke(
-        analytics_commands(lambda: lake), ["query", str(file), "--output", str(output)]
+        analytics_commands(lambda: lake, nothing), ["query", str(file), "--output", str(output)]
     )
     assert isinstance(done.exception, AnalyticsError)
     assert words in str(done.exception)

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from my_project.data_layer.database.migrations import MigrationError
-from my_project.data_layer.database.migrations.change_set import (
-    files_since,
-    mixed_files,
-)
-from my_project.data_layer.database.migrations.commands import (
-    migrations_commands,
-)
+from my_project.data_layer.change_set import files_since, mixed_files
+from my_project.data_layer.commands import migrations_commands
+from my_project.data_layer.errors import DataLayerError
 
 ZEROS = "0" * 40
 FIRST = "migrations/versions/20260101_000001_first.py"
@@ -143,20 +138,20 @@ def test_a_base_that_a_first_or_forced_push_names_is_said_and_passed(
 
 @pytest.mark.parametrize("base", ["origin/main", "mian", "-x", "1" * 7])
 def test_a_base_that_is_not_there_is_an_error(repository: Repository, base: str) -> None:
-    with pytest.raises(MigrationError, match="fetch-depth: 0"):
+    with pytest.raises(DataLayerError, match="fetch-depth: 0"):
         files_since(base, repository.folder)
 
 
 def test_no_common_commit_is_an_error(repository: Repository) -> None:
     repository.git("checkout", "--quiet", "--orphan", "other")
     repository.commit("src/app/main.py")
-    with pytest.raises(MigrationError, match="no commit in common"):
+    with pytest.raises(DataLayerError, match="no commit in common"):
         files_since("main", repository.folder)
 
 
 def test_no_repository_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(MigrationError, match="not a git repository"):
+    with pytest.raises(DataLayerError, match="not a git repository"):
         files_since("main", tmp_path)
 
 

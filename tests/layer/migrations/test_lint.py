@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from my_project.data_layer.commands import migrations_commands
 from my_project.data_layer.database.migrations import MigrationError
-from my_project.data_layer.database.migrations.commands import (
-    migrations_commands,
-)
 
 from .conftest import Scratch
 

@@ -21,8 +21,7 @@ from .tasks import fail, write
 
 PROGRAM = """
 from my_project.data_layer.cli import create_cli
-from tests.layer.redis import tasks
-create_cli()()
+create_cli(declares=["tests.layer.redis.tasks"])()
 """
 
 

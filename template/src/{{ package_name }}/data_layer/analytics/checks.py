@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from ..checklist import Check, Finding, advice, failed, passed
 from ..database import Database
 from .connection import limited
-from .declarations import exports
+from .declarations import Export, exports
 from .errors import AnalyticsError
 from .export import schema_of
 from .extension import load
@@ -25,9 +25,14 @@ PATIENCE = 1.5
 COUNTED = 3
 
 
-def analytics_checks(open_lake: Callable[[], Lake]) -> list[Check]:
-    """The checks of the lake, in the order of the report."""
-    survey = _Survey(open_lake)
+def analytics_checks(open_lake: Callable[[], Lake], declare: Callable[[], None]) -> list[Check]:
+    """The checks of the lake, in the order of the report.
+
+    Args:
+        open_lake: called by each check that looks into the lake.
+        declare: imports the modules that declare exports.
+    """
+    survey = _Survey(open_lake, declare)
     return [
         Check("DL-DU-01", "The lake is there and can be written", survey.folder),
         Check("DL-DU-02", "Exports are as young as they are declared", survey.ages),
@@ -39,12 +44,17 @@ def analytics_checks(open_lake: Callable[[], Lake]) -> list[Check]:
 
 
 class _Survey:
-    def __init__(self, open_lake: Callable[[], Lake]) -> None:
+    def __init__(self, open_lake: Callable[[], Lake], declare: Callable[[], None]) -> None:
         self._open = open_lake
+        self._declare = declare
 
     @property
     def lake(self) -> Lake:
         return self._open()
+
+    def exports(self) -> list[Export]:
+        self._declare()
+        return exports()
 
     async def folder(self) -> Finding:
         folder = self.lake.folder
@@ -63,7 +73,7 @@ class _Survey:
 
     async def ages(self) -> Finding:
         never, late, told, well = [], [], [], []
-        for export in exports():
+        for export in self.exports():
             at = self.lake.exported_at(export)
             if at is None:
                 never.append(export.name)
@@ -91,7 +101,7 @@ class _Survey:
 
     def _schemas(self) -> Finding:
         faults, count = [], 0
-        for export in exports():
+        for export in self.exports():
             files = self.lake.files(export)
             count += len(files)
             if not files:
@@ -126,7 +136,7 @@ class _Survey:
     async def rows(self) -> Finding:
         faults, told = [], []
         async with Database.open() as database:
-            for export in exports():
+            for export in self.exports():
                 if not self.lake.files(export):
                     continue
                 try:

@@ -43,10 +43,14 @@ Day = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")]
 SHOWN = 100
 
 
-def analytics_commands(open_lake: Callable[[], Lake]) -> typer.Typer:
-    """The command group; `open_lake` is called by each command, so that `--help` needs none."""
+def analytics_commands(open_lake: Callable[[], Lake], declare: Callable[[], None]) -> typer.Typer:
+    """The command group.
+
+    Args:
+        open_lake: called by each command, so that `--help` needs no lake.
+        declare: imports the modules that declare exports; each command that needs them calls it.
+    """
     commands = typer.Typer(
-        help="Export to Parquet, and query the files with DuckDB.",
         epilog=EXAMPLES,
         no_args_is_help=True,
         rich_markup_mode="markdown",
@@ -66,12 +70,14 @@ def analytics_commands(open_lake: Callable[[], Lake]) -> typer.Typer:
         With --since the periods from that day on are read again, whole: for rows that came late or
         were changed. With --until rows from that day on are left out.
         """
+        declare()
         lake, chosen = open_lake(), _chosen(names)
         asyncio.run(_export(lake, chosen, _day(since), _day(until), fewer))
 
     @commands.command("ls")
     def ls() -> None:
         """Show each export: its files, the time they span, their size, and when it last ran."""
+        declare()
         _ls(open_lake(), Console())
 
     @commands.command("query")
@@ -89,11 +95,13 @@ def analytics_commands(open_lake: Callable[[], Lake]) -> typer.Typer:
         ] = None,
     ) -> None:
         """Run a SELECT over the files; nothing can be changed by it."""
+        declare()
         _query(open_lake(), file, _parameters(parameters or []), output, Console())
 
     @commands.command("verify")
     def verify(names: Names = None) -> None:
         """Compare the rows of every file with the database; exits with 1 where they differ."""
+        declare()
         found = asyncio.run(_verify(open_lake(), _chosen(names)))
         for one in found:
             typer.echo(one.sentence)
@@ -119,8 +127,8 @@ def _chosen(names: list[str] | None) -> list[Export]:
     if declared := exports():
         return declared
     raise AnalyticsError(
-        "No export is declared: write one as docs/data-layer/analytics.md shows, and import its "
-        "module in __main__.py."
+        "No export is declared: write one as docs/data-layer/analytics.md shows, and name its "
+        "module in __main__.py, as create_cli(declares=[…])."
     )
 
 

@@ -22,7 +22,7 @@ class Export:
     """A table or a query that is copied to Parquet, one file for each period of time.
 
     Declaring it is enough for the commands, the checks and the views to know it, once its module
-    is imported; `__main__.py` is the place.
+    is imported: name it in `__main__.py`, as `create_cli(declares=[…])`.
 
         TRADES = Export("trades", Trade, time=Trade.executed_at, period="month")
 
@@ -102,6 +102,6 @@ def export_named(name: str) -> Export:
         known = ", ".join(sorted(_declared)) or "none"
         raise AnalyticsError(
             f"There is no export {name!r}; declared: {known}. An export counts once its module is "
-            "imported: do that in __main__.py."
+            "named in __main__.py, as create_cli(declares=[…])."
         )
     return _declared[name]

@@ -57,7 +57,6 @@ class _Group(TyperGroup):
 
 files_commands = typer.Typer(
     cls=_Group,
-    help="The data tree: what is there, what is wrong with it, where more of it comes from.",
     epilog=_examples(
         ("ls processed", "the series, their ranges, gaps and sizes"),
         ("check", "the checks of the tree, every recorded hash included"),

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -22,11 +22,21 @@ from .worker import Scheduler, run_scheduler, run_worker
 
 PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
-ephemeral_commands = typer.Typer(
-    help="Run the task queue: workers, the scheduler, dead letters.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    epilog=f"""
+dead_letters = typer.Typer(
+    help="Jobs that failed for good: look at them, try them again.", no_args_is_help=True
+)
+
+
+def ephemeral_commands(declare: Callable[[], None]) -> typer.Typer:
+    """The command group.
+
+    Args:
+        declare: imports the modules that declare tasks; the worker and the scheduler call it.
+    """
+    commands = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        epilog=f"""
 **Examples**
 
 `{PROGRAM} ephemeral worker` — do the jobs of the queue; start as many as you need
@@ -35,47 +45,45 @@ ephemeral_commands = typer.Typer(
 
 `{PROGRAM} ephemeral dead-letters retry --all` — try again what has failed for good
 """,
-)
-dead_letters = typer.Typer(
-    help="Jobs that failed for good: look at them, try them again.", no_args_is_help=True
-)
-ephemeral_commands.add_typer(dead_letters, name="dead-letters")
+    )
 
+    @commands.command()
+    def worker() -> None:
+        """Do the jobs of the queue until Ctrl-C or SIGTERM, then end those that run.
 
-@ephemeral_commands.command()
-def worker() -> None:
-    """Do the jobs of the queue until Ctrl-C or SIGTERM, then end those that run.
+        It knows the tasks of the modules that `__main__.py` names.
+        """
+        _log()
+        declare()
+        asyncio.run(_work())
 
-    It knows the tasks of the modules that `__main__.py` imports.
-    """
-    _log()
-    asyncio.run(_work())
+    @commands.command()
+    def scheduler() -> None:
+        """Send the tasks that have a schedule, until Ctrl-C or SIGTERM.
 
+        Several may run: each tick is sent once.
+        """
+        _log()
+        declare()
+        asyncio.run(_schedule())
 
-@ephemeral_commands.command()
-def scheduler() -> None:
-    """Send the tasks that have a schedule, until Ctrl-C or SIGTERM.
+    @commands.command()
+    def jobs() -> None:
+        """Say how many jobs wait, run and are dead."""
 
-    Several may run: each tick is sent once.
-    """
-    _log()
-    asyncio.run(_schedule())
+        async def ask() -> None:
+            async with _queue() as queue:
+                state = await queue.state()
+            typer.echo(
+                f"{state.jobs - state.running:,} waiting, {state.running:,} running, "
+                f"{state.delayed:,} delayed, {state.dead:,} dead; {state.workers} workers; "
+                f"the oldest job is {state.oldest:,.0f} s old."
+            )
 
+        asyncio.run(ask())
 
-@ephemeral_commands.command()
-def jobs() -> None:
-    """Say how many jobs wait, run and are dead."""
-
-    async def ask() -> None:
-        async with _queue() as queue:
-            state = await queue.state()
-        typer.echo(
-            f"{state.jobs - state.running:,} waiting, {state.running:,} running, "
-            f"{state.delayed:,} delayed, {state.dead:,} dead; {state.workers} workers; "
-            f"the oldest job is {state.oldest:,.0f} s old."
-        )
-
-    asyncio.run(ask())
+    commands.add_typer(dead_letters, name="dead-letters")
+    return commands
 
 
 @dead_letters.command("ls")
@@ -122,7 +130,8 @@ def retry_dead_letters(
 async def _work() -> None:
     if not async_shared_broker.get_all_tasks():
         raise QueueError(
-            "No task is declared; import the modules that declare yours in __main__.py."
+            "No task is declared; name the modules that declare yours in __main__.py, as "
+            "create_cli(declares=[…])."
         )
     async with _queue() as queue, Database.open() as database, Store.open() as store:
         await queue.state()
@@ -136,8 +145,8 @@ async def _schedule() -> None:
         await queue.state()
         if not await Scheduler.of(queue).crons():
             raise QueueError(
-                "No task has a schedule; declare one with @task(…, schedule=…), and import its "
-                "module in __main__.py."
+                "No task has a schedule; declare one with @task(…, schedule=…), and name its "
+                "module in __main__.py, as create_cli(declares=[…])."
             )
         running = asyncio.create_task(run_scheduler(queue))
         stop = asyncio.create_task(_told_to_stop().wait())

@@ -55,7 +55,7 @@ def task(
     timeout: float = 300.0,
     schedule: str | None = None,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Task[P, R]]:
-    """Declare a task. The module that does so must be imported by `__main__.py`.
+    """Declare a task. `__main__.py` names the module that does so, in `create_cli(declares=[…])`.
 
     A job runs at least once: a worker that dies between the effect and the acknowledgement leaves
     the job to another one. Make its effect one that may happen twice.
