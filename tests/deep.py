@@ -10,7 +10,6 @@ PYTEST goes to pytest. The project stays in `.cache/deep/`, so that the next run
 import os
 import shutil
 import sys
-from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,8 +43,9 @@ def alone(suite: str) -> Combination:
     return Combination(modules=modules, example=suite == "market")
 
 
-def put_into(project: Path, suites: Iterable[str] = SUITES) -> None:
-    """Copy the deep tests of `suites` and what they share into `project`."""
+def put_into(project: Path, combination: Combination) -> None:
+    """Copy into the project of `combination` the deep tests of what it has."""
+    suites = ["core", *combination.modules, *(["market"] if combination.example else [])]
     target = project / "tests" / "layer"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> NoReturn:
             left.unlink()
     with TemporaryDirectory() as folder:
         projects.render(snapshot(Path(folder) / "template"), project, **combination.answers())
-    put_into(project, [suite])
+    put_into(project, combination)
     run(uv(), "sync", "--quiet", cwd=project)
     projects.commit_all(project, "Begin")
     server = timescaledb() if "timescaledb" in combination.modules else nullcontext("")

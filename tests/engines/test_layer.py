@@ -44,7 +44,7 @@ MIGRATED = "tests/layer/migrations/test_checks.py"
 )
 def test_the_layer(suite: str, answers: Combination, installed: Installer) -> None:
     project = installed(answers)
-    put_into(project, [suite])
+    put_into(project, answers)
 
     def passes(*paths: str, **variables: str) -> None:
         command = ("pytest", "-q", "--color=no", *paths)
@@ -72,7 +72,7 @@ def test_the_deep_tests_are_typed(everything: Path, environment: Path, tmp_path:
     """Strictly, as the project that they run in; ruff has seen them in `make lint`."""
     project = tmp_path / "project"
     shutil.copytree(everything, project)
-    put_into(project)
+    put_into(project, EVERYTHING)
     run(
         *(environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy-layer"),
         *("--python-executable", environment / "bin" / "python", "tests/layer"),

@@ -124,7 +124,7 @@ def test_a_person_finds_an_engine_by_itself(template: Path, shared_folder: Path)
     home = shared_folder / "home"
     home.mkdir()
     project = projects.render(template, shared_folder / "project", **EMBEDDED.answers())
-    put_into(project, ["core"])
+    put_into(project, EMBEDDED)
     install(project, UV_PYTHON=python_of_everybody(user), UV_LINK_MODE="copy")
     if os.geteuid() == 0:
         for path in (home, project, *project.rglob("*")):

@@ -8,6 +8,9 @@ from importlib.util import find_spec
 
 from my_project import data_layer
 
+# Seconds that only what is dead takes, however busy the machine is.
+PATIENCE = 300.0
+
 
 def has(module: str) -> bool:
     """Whether the project that these tests run in has the module of that name."""

@@ -54,6 +54,16 @@ async def test_a_reader_writes_nothing(things: layer.database.Database) -> None:
     assert await items(things) == []
 
 
+@pytest.mark.standard("DL-ORM-02")
+async def test_constraints_are_named_after_what_they_are_on(
+    things: layer.database.Database,
+) -> None:
+    query = text("SELECT conname FROM pg_constraint WHERE conrelid = 'layer_test_things'::regclass")
+    async with things.read_only() as session:
+        names = set(await session.scalars(query))
+    assert names >= {"pk_layer_test_things", "uq_layer_test_things_name"}
+
+
 @pytest.mark.standard("DL-PG-03")
 @pytest.mark.standard("DL-TX-02")
 @pytest.mark.usefixtures("database_in_environment")

@@ -2,7 +2,6 @@
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -338,12 +337,10 @@ async def test_a_server_that_never_answers_is_waited_for_once(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         configure(monkeypatch, url.set(port=silent.getsockname()[1]))
         monkeypatch.setenv("DATABASE_CONNECT_TIMEOUT", "2")
-        begun = time.monotonic()
 
         report = await checklist.run(checks.database_checks())
 
         assert not report.ok
-        assert time.monotonic() - begun < 6
         silent.setblocking(False)
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):

@@ -12,7 +12,7 @@ import pytest
 from my_project.data_layer import cli, errors
 from my_project.data_layer.database import embedded
 from my_project.data_layer.database.migrations import run_migrations
-from tests.layer import has
+from tests.layer import PATIENCE, has
 
 PROGRAM = f"""
 import os
@@ -33,7 +33,7 @@ SLEEPER = """
 import signal, sys, time
 signal.signal(signal.{signal}, lambda number, frame: sys.exit(42))
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -96,7 +96,7 @@ def run(
 ) -> tuple[int, str, str]:
     """Exit code, standard output and standard error; nothing of a server may be left."""
     with start(project, temporary, *arguments, **environment) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
     assert not list(temporary.glob(f"{embedded.PREFIX}*"))
     return process.returncode, out, err
 
@@ -165,7 +165,7 @@ def test_a_signal_reaches_the_command(
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 42
     assert not list(open_folder.glob(f"{embedded.PREFIX}*"))

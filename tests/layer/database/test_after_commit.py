@@ -14,6 +14,7 @@ from my_project.data_layer.database import (
     WriteSession,
 )
 from my_project.data_layer.database import session as module
+from tests.layer import PATIENCE
 
 from .tables import Account
 
@@ -110,7 +111,7 @@ async def test_an_effect_ends_when_its_caller_is_cancelled(database: Database) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), PATIENCE)
 
 
 async def test_a_commit_of_unknown_outcome_runs_what_does_no_harm(

@@ -23,13 +23,14 @@ from my_project.data_layer.database.embedded import (
 )
 from my_project.data_layer.errors import DataLayerError
 from tests.data_layer.fixtures import connect
+from tests.layer import PATIENCE
 
 RUN_UNTIL_KILLED = f"""
 import time
 from {embedded.__name__} import embedded_server
 with embedded_server() as server:
     print(server.pid, server.data, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -64,7 +65,7 @@ def alive(process: psutil.Process) -> bool:
 
 def ends(*processes: psutil.Process) -> bool:
     """Whether they all end; the kernel takes a moment for one that was killed."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while any(alive(process) for process in processes):
         if time.monotonic() > deadline:
             return False
@@ -166,7 +167,7 @@ def test_sigterm_ends_the_server_too(temporary: Path) -> None:
     with run_in_a_process(temporary) as (run, postmaster, data):
         assert data.exists()
         run.send_signal(signal.SIGTERM)
-        assert run.wait(20) == 128 + signal.SIGTERM
+        assert run.wait(PATIENCE) == 128 + signal.SIGTERM
 
         assert not psutil.pid_exists(postmaster)
         assert not leftovers(temporary)
@@ -176,7 +177,7 @@ def test_the_next_run_removes_what_a_killed_run_left(temporary: Path) -> None:
     with run_in_a_process(temporary) as (run, pid, data):
         orphan = psutil.Process(pid)
         run.kill()
-        run.wait(20)
+        run.wait(PATIENCE)
         assert alive(orphan)
 
         with embedded_server():
@@ -198,7 +199,7 @@ def test_a_foreign_process_with_an_orphans_number_is_left_alone(temporary: Path)
     data = temporary / f"{embedded.PREFIX}abandoned" / "data"
     data.mkdir(parents=True)
     (data.parent / "owner").touch(0o600)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as foreign:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as foreign:
         (data / "postmaster.pid").write_text(f"{foreign.pid}\n{data}\n")
         try:
             with embedded_server():

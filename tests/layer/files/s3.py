@@ -17,7 +17,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 BUCKET = "history"
-SECONDS = 60
+SECONDS = 300
 # What each listens on, and again 10,000 above it for its own protocol.
 LISTENERS = ("master", "volume", "filer", "s3", "admin", "s3.port.iceberg", "s3.port.lance")
 

@@ -32,7 +32,7 @@ def cache(tmp_path: Path) -> FileCache:
 
 
 def use(cache: FileCache, name: str, fill: Callable[[Path], None] | None = None) -> None:
-    time.sleep(0.002)  # so that the times of use differ
+    time.sleep(0.02)  # so that the times of use differ, which the kernel takes in steps
     with cache.copy(f"raw/{name}.csv", "1", KB, fill or content(name)) as copy:
         assert copy.name.endswith(f"-{name}.csv")
         assert copy.read_bytes() == name.encode() * KB

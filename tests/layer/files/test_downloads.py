@@ -22,6 +22,7 @@ from my_project.data_layer.files import (
     WrongHash,
     fetch,
 )
+from tests.layer import PATIENCE
 from tests.layer.files.server import WebServer, web_server
 
 # Two megabytes that no compression shortens, the same in every run.
@@ -322,6 +323,6 @@ def test_two_processes_download_once(tree: DataTree, server: WebServer) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0, 0]
     assert server.requests == [""]

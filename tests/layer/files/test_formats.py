@@ -26,6 +26,7 @@ from my_project.data_layer.files import (
 )
 from my_project.data_layer.files.atomic import leftovers
 from my_project.data_layer.files.formats import ROW_GROUP
+from tests.layer import PATIENCE
 
 BERLIN = ZoneInfo("Europe/Berlin")
 # The hour that the clocks of Berlin show twice.
@@ -248,7 +249,7 @@ def test_a_killed_write_leaves_nothing_that_looks_complete(tmp_path: Path, suffi
     before = path.read_bytes()
     writer = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)])
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not any(part.stat().st_size > 100_000 for part in leftovers(tmp_path)):
             assert writer.poll() is None
             assert time.monotonic() < deadline

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from my_project.data_layer.files import DataTree, FilesError, Manifest
+from tests.layer import PATIENCE
 
 
 def _record(root: str, writer: int) -> None:
@@ -22,7 +23,7 @@ def test_processes_record_at_once(tree: DataTree) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0, 0]
     expected = {f"raw/{one}-{number}.txt" for one in range(2) for number in range(20)}
     assert set(Manifest(tree).entries()) == expected

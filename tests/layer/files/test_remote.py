@@ -192,7 +192,8 @@ def test_a_remote_that_gives_nothing_is_a_sentence_soon(
     begun = time.monotonic()
     with pytest.raises(FilesError, match=words) as raised:
         Remote.of_settings().answers()
-    assert time.monotonic() - begun < 20
+    # obstore itself tries for three minutes.
+    assert time.monotonic() - begun < 100
     assert "\n" not in str(raised.value)
     assert "only-for-the-tests" not in str(raised.value)
 

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from my_project.data_layer.database import DatabaseSettings
 from my_project.data_layer.database.embedded import EmbeddedServer
 from my_project.data_layer.errors import DataLayerError
 from my_project.data_layer.http import Readiness, create_api
+from tests.layer import PATIENCE
 
 from .conftest import served
 
@@ -85,25 +85,22 @@ async def test_ready_without_a_database_says_what_is_down(closed_port: int) -> N
 
 async def test_ready_is_answered_in_bounded_time_by_a_server_that_hangs() -> None:
     async with deaf_port() as port:
-        app = create_api("test", settings=settings(port, connect_timeout=60))
-        async with served(app) as client:
+        app = create_api("test", settings=settings(port, connect_timeout=300))
+        # Far less than a connection is waited for, and twice that is far more than a probe takes.
+        async with served(app) as client, asyncio.timeout(120):
             for _ in range(2):
-                started = perf_counter()
                 response = await client.get("/health/ready")
-                assert perf_counter() - started < 4
                 assert response.status_code == 503
     (postgresql,) = response.json()["dependencies"]
     assert "did not answer" in postgresql["error"]
 
 
 async def test_probes_are_asked_at_once() -> None:
-    async def slow() -> None:
-        await asyncio.sleep(0.5)
-
-    readiness = Readiness({f"number {number}": slow for number in range(5)})
-    started = perf_counter()
+    everybody = asyncio.Barrier(5)
+    readiness = Readiness(
+        {f"number {number}": everybody.wait for number in range(5)}, timeout=PATIENCE
+    )
     health = await readiness.health()
-    assert perf_counter() - started < 2.0
     assert [dependency.ok for dependency in health.dependencies] == [True] * 5
 
 
@@ -139,7 +136,7 @@ async def test_many_requests_share_one_probe() -> None:
         started += 1
         await asyncio.sleep(0.1)
 
-    readiness = Readiness({"counted": counted})
+    readiness = Readiness({"counted": counted}, timeout=PATIENCE)
     answers = await asyncio.gather(*(readiness.health() for _ in range(50)))
     assert all(health.dependencies[0].ok for health in answers)
     assert started == 1
@@ -231,7 +228,7 @@ def uvicorn(folder: Path, port: int, **environment: str) -> Iterator[subprocess.
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
 
 
 def free_port() -> int:
@@ -257,7 +254,7 @@ def test_a_wrong_setting_ends_the_server_with_one_sentence(
     tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
     with uvicorn(tmp_path, free_port(), **environment) as process:
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert said in stderr
     assert "Traceback" not in stderr
@@ -272,15 +269,16 @@ async def test_a_server_starts_without_its_database_and_stops_cleanly(
     url = f"postgresql://desk:hunter2@127.0.0.1:{closed_port}/desk"
     with uvicorn(tmp_path, port, DATABASE_URL=url) as process:
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            for _ in range(200):
-                try:
-                    live = await client.get("/health/live")
-                    break
-                except HTTPError:
-                    await asyncio.sleep(0.1)
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    try:
+                        live = await client.get("/health/live")
+                        break
+                    except HTTPError:
+                        await asyncio.sleep(0.1)
             ready = await client.get("/health/ready")
         process.terminate()
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert live.status_code == 200
     assert ready.status_code == 503
     assert "Traceback" not in stderr

@@ -6,6 +6,7 @@ from httpx2 import AsyncClient
 
 from my_project.data_layer.database import DatabaseSettings
 from my_project.data_layer.http import DatabaseDependency, create_api
+from tests.layer import PATIENCE
 
 from .conftest import Note, served
 
@@ -72,7 +73,7 @@ async def test_the_pool_is_measured_while_it_is_used(app: FastAPI) -> None:
     async with served(app) as client:
         before = await metrics(client)
         holding = asyncio.ensure_future(client.get("/holds"))
-        await asyncio.wait_for(entered.wait(), timeout=10)
+        await asyncio.wait_for(entered.wait(), timeout=PATIENCE)
         during = await metrics(client)
         leave.set()
         assert (await holding).status_code == 200

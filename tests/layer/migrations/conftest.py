@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import textwrap
+from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,22 @@ class Scratch:
         """Run the `alembic` command as a person does; returns the exit code and the output."""
         return await run_alembic(self.folder, *arguments, MIGRATION_URL=self.libpq(), **environment)
 
+    async def start_alembic(self, *arguments: str, **environment: str) -> Process:
+        """Begin the same, for a test that looks at it while it runs."""
+        return await start_alembic(
+            self.folder, *arguments, MIGRATION_URL=self.libpq(), **environment
+        )
+
 
 async def run_alembic(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """Run `alembic` in a process of its own with nothing but this environment."""
-    process = await asyncio.create_subprocess_exec(
+    process = await start_alembic(folder, *arguments, **environment)
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+async def start_alembic(folder: Path, *arguments: str, **environment: str) -> Process:
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "alembic",
@@ -124,8 +137,6 @@ async def run_alembic(folder: Path, *arguments: str, **environment: str) -> tupl
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
 
 
 @pytest.fixture(autouse=True)

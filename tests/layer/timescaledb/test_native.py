@@ -1,6 +1,7 @@
 """What only a native TimescaleDB can show: the scheduler, changes at once, timeouts."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from my_project.data_layer.checklist import Verdict
 from my_project.data_layer.database import Database, copy_in
 from my_project.data_layer.timeseries import backfill, checks, refresh
 from tests.data_layer.fixtures import settings_of
+from tests.layer import PATIENCE
 from tests.layer.timescaledb.conftest import Project
 from tests.layer.timescaledb.weather import DAILY, HOURLY, Reading
 
@@ -46,11 +48,10 @@ async def test_the_scheduler_runs_the_policies(stations: Database, weather: Proj
 
 
 async def until(project: Project, question: str, answer: tuple[object, ...]) -> None:
-    for _ in range(180):
-        if project.query(question) == [answer]:
-            return
+    deadline = time.monotonic() + PATIENCE
+    while project.query(question) != [answer]:
+        assert time.monotonic() < deadline, f"This is not {answer}: {question}"
         await asyncio.sleep(0.5)
-    pytest.fail(f"After 90 seconds this is not {answer}: {question}")
 
 
 @pytest.mark.standard("DL-TS-06")

@@ -51,6 +51,22 @@ async def test_what_is_stored_has_a_key_of_this_service_and_an_end(
         assert 0 < await store.run(lambda client: client.ttl(str(key))) <= 60
 
 
+@pytest.mark.standard("DL-RD-12")
+async def test_of_many_who_ask_at_once_one_loads() -> None:
+    loads = 0
+
+    async def load() -> Price:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0.01)
+        return Price("bolt", Decimal(1))
+
+    async with layer.redis.Store.open() as store, layer.redis.Cache.open(store) as cache:
+        asked = [cache.get(PRICES, "bolt", load) for _ in range(20)]
+        assert set(await asyncio.gather(*asked)) == {Price("bolt", Decimal(1))}
+    assert loads == 1
+
+
 @pytest.mark.standard("DL-RD-13")
 async def test_a_cached_row_goes_once_its_change_is_committed(
     things: layer.database.Database,
