@@ -107,10 +107,10 @@ async def export(
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        # The thread can't be cancelled, its statement can; its files are gone when it has ended.
+        # The thread can't be cancelled, its statements can; its files are gone when it has ended.
         while not work.done():
             for one in reader:
-                one.interrupt()
+                await asyncio.to_thread(one.interrupt)
             await asyncio.wait([work], timeout=0.1)
         with suppress(AnalyticsError):
             work.result()

@@ -47,10 +47,18 @@ class Reader:
         self._settings = settings
         self._snapshot: str | None = None
         self._opened = [connection]
+        # Of the server, one for each connection.
+        self._backends: list[int] = []
         # Connections that no thread uses now, and who waits for one; never both.
         self._idle = [connection]
         self._waiting: deque[Place] = deque()
         self._lock = Lock()
+
+    def begin(self) -> None:
+        """Begin the transaction that all of the reader sees."""
+        self.connection.execute("BEGIN")
+        _order(self.connection, _UNHURRIED)
+        self._backends.append(_backend(self.connection))
 
     def share(self, connections: int) -> None:
         """Let that many threads read at once, all of them the same snapshot."""
@@ -64,6 +72,7 @@ class Reader:
             opened.execute("BEGIN")
             _order(opened, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot or '')}")
             _order(opened, _UNHURRIED)
+            self._backends.append(_backend(opened))
             self._idle.append(opened)
 
     def reserve(self) -> Place:
@@ -89,6 +98,12 @@ class Reader:
         for connection in list(self._opened):
             with suppress(duckdb.Error):
                 connection.interrupt()
+        # DuckDB itself notices no interrupt while it waits for rows of the server.
+        backends = ", ".join(map(str, self._backends))
+        with suppress(duckdb.Error), self.connection.cursor() as other:
+            other.execute(
+                _ask(f"SELECT pg_cancel_backend(pid) FROM unnest(ARRAY[{backends}]) AS pid")  # noqa: S608
+            )
 
     def end(self) -> None:
         """End the transactions; those of a server that is gone too."""
@@ -232,19 +247,18 @@ def reading(plan: Plan, url: URL, settings: AnalyticsSettings) -> Iterator[Reade
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
         reader = Reader(connection, plan, settings)
         try:
-            _attach(connection, url)
+            _attach(reader, url)
             yield reader
         finally:
             reader.end()
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, url: URL) -> None:
+def _attach(reader: Reader, url: URL) -> None:
     try:
-        connection.execute(
+        reader.connection.execute(
             f"ATTACH {literal(_options(url))} AS source (TYPE postgres, SECRET source, READ_ONLY)"
         )
-        connection.execute("BEGIN")
-        _order(connection, _UNHURRIED)
+        reader.begin()
     except duckdb.Error as error:
         reason = first_line(error).rpartition("failed: ")[2]
         raise AnalyticsError(
@@ -278,6 +292,11 @@ _ESCAPED = str.maketrans({"'": r"\'", "\\": r"\\"})
 
 def _order(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     connection.execute(f"CALL postgres_execute('source', {literal(statement)})")
+
+
+def _backend(connection: duckdb.DuckDBPyConnection) -> int:
+    [pid] = connection.execute(_ask("SELECT pg_backend_pid()")).fetchall()[0]
+    return int(pid)
 
 
 def _ask(statement: str) -> str:
