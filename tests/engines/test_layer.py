@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.combinations import EVERYTHING, Combination
-from tests.deep import SUITES, alone, folders, put_into
+from tests.deep import SUITES, alone, equip, folders, put_into
 from tests.engines.conftest import Installer
 from tests.engines.test_projects import assert_all_passed, call
 from tests.engines.timescaledb import timescaledb
@@ -45,6 +45,7 @@ MIGRATED = "tests/layer/migrations/test_checks.py"
 def test_the_layer(suite: str, answers: Combination, installed: Installer) -> None:
     project = installed(answers)
     put_into(project, answers)
+    equip(project, suite)
 
     def passes(*paths: str, **variables: str) -> None:
         command = ("pytest", "-q", "--color=no", *paths)

@@ -9,6 +9,12 @@ import pytest
 from my_project.data_layer.database.embedded import EmbeddedServer, embedded_server
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "native: wants a TimescaleDB with background workers and several sessions"
+    )
+
+
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedServer]:
     """A server that the test may stop and kill."""

