@@ -35,7 +35,7 @@ FOREIGN_PREFIXES = (
     "POSTGRES_",
     "PG",
     "FILES_",
-    "ANALYTICS_",
+    "DUCKDB_",
     "REDIS_",
     "PYTEST_",
     "COMPOSE_",

@@ -15,7 +15,7 @@ from tests.projects import PACKAGE, clean_environment, commit_all, interpreters,
 
 SERVE = f"""
 import sys
-from {PACKAGE}.data_layer.database.embedded import embedded_server
+from {PACKAGE}.data_layer.devservers.postgresql import embedded_server
 with embedded_server(durable=False) as server:
     print(server.url.render_as_string(hide_password=False), flush=True)
     sys.stdin.read()

@@ -138,7 +138,7 @@ def test_a_person_finds_an_engine_by_itself(template: Path, shared_folder: Path)
     ids = (user.pw_uid, user.pw_gid) if os.geteuid() == 0 else None
     # Who runs it makes a difference to the engine and to the commands, and to nothing else.
     tests = run(
-        *("pytest", "-q", "--color=no", "tests/layer/engines", "tests/layer/cli"),
+        *("pytest", "-q", "--color=no", "tests/layer/devservers", "tests/layer/cli"),
         cwd=project,
         env=environment,
         user=ids,

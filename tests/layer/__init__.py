@@ -14,12 +14,4 @@ PATIENCE = 300.0
 
 def has(module: str) -> bool:
     """Whether the project that these tests run in has the module of that name."""
-    return find_spec(f"{data_layer.__name__}.{FOLDERS[module]}") is not None
-
-
-FOLDERS = {
-    "timescaledb": "timeseries",
-    "duckdb": "analytics",
-    "files": "files",
-    "redis": "ephemeral",
-}
+    return find_spec(f"{data_layer.__name__}.{module}") is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from my_project.data_layer.database.embedded import EmbeddedServer, embedded_server
+from my_project.data_layer.devservers.postgresql import EmbeddedServer, embedded_server
 
 
 def pytest_configure(config: pytest.Config) -> None:

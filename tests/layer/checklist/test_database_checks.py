@@ -20,11 +20,11 @@ from my_project.data_layer.database import (
     create_engine,
     session,
 )
-from my_project.data_layer.database.embedded import (
+from my_project.data_layer.database.settings import DatabaseSettings
+from my_project.data_layer.devservers.postgresql import (
     EmbeddedServer,
     embedded_server,
 )
-from my_project.data_layer.database.settings import DatabaseSettings
 from tests.data_layer.fixtures import connect
 
 ROLE = "checked"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from my_project.data_layer import cli, errors
-from my_project.data_layer.database import embedded
 from my_project.data_layer.database.migrations import run_migrations
+from my_project.data_layer.devservers import postgresql
 from tests.layer import PATIENCE, has
 
 PROGRAM = f"""
@@ -97,7 +97,7 @@ def run(
     """Exit code, standard output and standard error; nothing of a server may be left."""
     with start(project, temporary, *arguments, **environment) as process:
         out, err = process.communicate(timeout=PATIENCE)
-    assert not list(temporary.glob(f"{embedded.PREFIX}*"))
+    assert not list(temporary.glob(f"{postgresql.PREFIX}*"))
     return process.returncode, out, err
 
 
@@ -168,4 +168,4 @@ def test_a_signal_reaches_the_command(
         process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 42
-    assert not list(open_folder.glob(f"{embedded.PREFIX}*"))
+    assert not list(open_folder.glob(f"{postgresql.PREFIX}*"))

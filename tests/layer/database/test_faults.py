@@ -12,7 +12,7 @@ from my_project.data_layer.database import (
     copy_in,
     copy_out,
 )
-from my_project.data_layer.database.embedded import EmbeddedServer
+from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from tests.data_layer.fixtures import settings_of
 
 from .tables import SCHEMA, Account, Doctor, Model

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
-from my_project.data_layer.analytics import (
-    AnalyticsSettings,
+from my_project.data_layer.database import Database
+from my_project.data_layer.duckdb import (
+    DuckDBSettings,
     Export,
     Exported,
     Lake,
     declarations,
     export,
 )
-from my_project.data_layer.database import Database
 from tests.data_layer.fixtures import connect, settings_of
 
 
@@ -29,10 +29,10 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(settings(tmp_path))
 
 
-def settings(folder: Path, **others: Any) -> AnalyticsSettings:
+def settings(folder: Path, **others: Any) -> DuckDBSettings:
     """Two threads, so that exports share a snapshot; nothing of the developer's environment."""
     values: dict[str, Any] = {"lake": folder / "lake", "readable": (), "threads": 2} | others
-    return AnalyticsSettings(_env_file=None, **values)
+    return DuckDBSettings(_env_file=None, **values)
 
 
 class Source:

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from my_project.data_layer.analytics import AnalyticsError, Export, Lake, declarations
-from my_project.data_layer.analytics.checks import analytics_checks
-from my_project.data_layer.analytics.commands import analytics_commands
 from my_project.data_layer.checklist import Verdict
+from my_project.data_layer.duckdb import DuckDBError, Export, Lake, declarations
+from my_project.data_layer.duckdb.checks import duckdb_checks
+from my_project.data_layer.duckdb.commands import export_commands
 from tests.layer.duckdb.conftest import Source, settings
 
 DEMANDS = [f"DL-DU-0{number}" for number in range(1, 7)]
@@ -40,7 +40,7 @@ def nothing() -> None:
 
 async def verdicts(lake: Lake) -> dict[str, tuple[Verdict, str]]:
     found = {}
-    for check in analytics_checks(lambda: lake, nothing):
+    for check in duckdb_checks(lambda: lake, nothing):
         finding = await check.probe()
         found[check.id] = (finding.verdict, f"{finding.evidence} {finding.remedy}")
     return found
@@ -68,7 +68,7 @@ async def test_an_export_that_did_not_run_is_late(days: Export, lake: Lake) -> N
     os.utime(lock, times=(0, time.time() - 2 * 86_400))
     verdict, told = (await verdicts(lake))["DL-DU-02"]
     assert verdict is Verdict.FAILED
-    assert "Run `analytics export days`" in told
+    assert "Run `export run days`" in told
     lock.unlink()
     assert (await verdicts(lake))["DL-DU-02"][0] is Verdict.ADVICE
 
@@ -89,7 +89,7 @@ async def test_what_a_killed_export_left_is_found(days: Export, lake: Lake) -> N
     verdict, told = (await verdicts(lake))["DL-DU-04"]
     assert verdict is Verdict.ADVICE
     assert left.name in told
-    done = CliRunner().invoke(analytics_commands(lambda: lake, nothing), ["prune"])
+    done = CliRunner().invoke(export_commands(lambda: lake, nothing), ["prune"])
     assert "Removed .my_days" in done.output
     assert not left.exists()
 
@@ -110,7 +110,7 @@ async def test_an_extension_that_does_not_fit_fails(tmp_path: Path) -> None:
     wrong = tmp_path / "postgres_scanner.duckdb_extension"
     wrong.write_bytes(b"not one")
     lake = Lake(settings(tmp_path, extension=wrong))
-    [check] = [one for one in analytics_checks(lambda: lake, nothing) if one.id == "DL-DU-06"]
+    [check] = [one for one in duckdb_checks(lambda: lake, nothing) if one.id == "DL-DU-06"]
     with pytest.raises(Exception, match="can't load postgres_scanner"):
         await check.probe()
 
@@ -130,7 +130,7 @@ def test_a_command_declares_the_exports_that_it_needs(
     def declare() -> None:
         declarations._declared["days"] = days
 
-    done = CliRunner().invoke(analytics_commands(lambda: lake, declare), arguments)
+    done = CliRunner().invoke(export_commands(lambda: lake, declare), arguments)
 
     assert done.exit_code == 0, done.exception
     assert "days" in done.output
@@ -147,13 +147,13 @@ async def test_a_check_declares_the_exports_that_it_looks_at(
     def declare() -> None:
         declarations._declared["days"] = days
 
-    [check] = [one for one in analytics_checks(lambda: lake, declare) if one.id == demand]
+    [check] = [one for one in duckdb_checks(lambda: lake, declare) if one.id == demand]
 
     assert words in (await check.probe()).evidence
 
 
 def run(lake: Lake, *arguments: str) -> str:
-    done = CliRunner().invoke(analytics_commands(lambda: lake, nothing), list(arguments))
+    done = CliRunner().invoke(export_commands(lambda: lake, nothing), list(arguments))
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return f"{done.exit_code} {done.output}"
 
@@ -193,9 +193,9 @@ def test_an_answer_that_cannot_be_kept_leaves_no_file(
     file, output = tmp_path / "asked.sql", tmp_path / f"answer.{suffix}"
     file.write_bytes(statement)
     done = CliRunner().invoke(
-        analytics_commands(lambda: lake, nothing), ["query", str(file), "--output", str(output)]
+        export_commands(lambda: lake, nothing), ["query", str(file), "--output", str(output)]
     )
-    assert isinstance(done.exception, AnalyticsError)
+    assert isinstance(done.exception, DuckDBError)
     assert words in str(done.exception)
     assert list(tmp_path.glob("*answer*")) == []
 

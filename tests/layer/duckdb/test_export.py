@@ -18,17 +18,17 @@ import duckdb
 import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text, text
 
-from my_project.data_layer.analytics import (
-    AnalyticsError,
+from my_project.data_layer.duckdb import (
+    DuckDBError,
     Export,
     Lake,
     Progress,
     analysis,
     declarations,
 )
-from my_project.data_layer.analytics.columns import plan
-from my_project.data_layer.analytics.lake import Part
-from my_project.data_layer.analytics.reader import Reader, reading
+from my_project.data_layer.duckdb.columns import plan
+from my_project.data_layer.duckdb.lake import Part
+from my_project.data_layer.duckdb.reader import Reader, reading
 from tests.layer import PATIENCE
 from tests.layer.duckdb.conftest import Source, settings
 
@@ -85,7 +85,7 @@ async def test_what_fails_in_a_period_fails_no_earlier_one(
         return replacing(lake, target)
 
     monkeypatch.setattr(Lake, "replacing", slowly)
-    with pytest.raises(AnalyticsError, match="a value of price is NaN"):
+    with pytest.raises(DuckDBError, match="a value of price is NaN"):
         await source.export(lake, declare())
     assert names() == ["desk_ticks_tick_20240101_20240131.parquet"]
 
@@ -165,12 +165,12 @@ async def test_a_file_never_loses_rows_unasked(source: Source, lake: Lake, ticks
     before = content(lake, declared)
     # As a retention does: the oldest are gone, of one month in part.
     source.run("DELETE FROM ticks WHERE moment < '2024-02-10'")
-    with pytest.raises(AnalyticsError, match="has 29 rows, and the database only 20"):
+    with pytest.raises(DuckDBError, match="has 29 rows, and the database only 20"):
         await source.export(lake, declared, since=date(2024, 1, 1))
     assert content(lake, declared) == before
     await source.export(lake, declared, since=date(2024, 1, 1), fewer=True)
     assert len(content(lake, declared)) == 31 + 20 + 1
-    with pytest.raises(AnalyticsError, match="would have a gap"):
+    with pytest.raises(DuckDBError, match="would have a gap"):
         await source.export(lake, declared, since=date(2025, 1, 1))
 
 
@@ -209,7 +209,7 @@ async def test_other_columns_need_all_files_anew(source: Source, lake: Lake, tic
     other = Export(
         "ticks", text("SELECT moment, n::int AS n FROM ticks"), time="moment", source="desk"
     )
-    with pytest.raises(AnalyticsError, match=r"price was DECIMAL.*n is INTEGER.*--since 2024"):
+    with pytest.raises(DuckDBError, match=r"price was DECIMAL.*n is INTEGER.*--since 2024"):
         await source.export(lake, other)
     await source.export(lake, other, since=date(2024, 1, 1))
     assert len(content(lake, other)) == 51
@@ -222,7 +222,7 @@ async def test_rows_without_a_place_are_refused(source: Source, lake: Lake, tick
     assert len((await source.export(lake, declared)).files) == 2
     for moment in ("infinity", "9999-01-01Z", "1000-12-31Z"):
         source.run(f"INSERT INTO ticks VALUES ('{moment}', 1)")
-        with pytest.raises(AnalyticsError, match="belong into no file"):
+        with pytest.raises(DuckDBError, match="belong into no file"):
             await source.export(lake, declared)
         source.run("DELETE FROM ticks WHERE n = 1")
 
@@ -263,7 +263,7 @@ async def test_any_table_and_any_statement(source: Source, lake: Lake) -> None:
 
 async def test_a_parameter_without_a_value_is_a_sentence(source: Source, lake: Lake) -> None:
     declared = Export("few", text("SELECT moment FROM ticks WHERE n < :most"), time="moment")
-    with pytest.raises(AnalyticsError, match=r"'most'\. Give the value by bindparams"):
+    with pytest.raises(DuckDBError, match=r"'most'\. Give the value by bindparams"):
         await source.export(lake, declared)
 
 
@@ -273,10 +273,10 @@ async def test_a_newest_file_that_is_none_is_named(source: Source, lake: Lake, t
     await source.export(lake, declared)
     dropped = lake.path(declared, date(2024, 2, 1))
     dropped.write_bytes(b"no Parquet")
-    with pytest.raises(AnalyticsError, match=rf"{dropped.name} can't be read .* move it away"):
+    with pytest.raises(DuckDBError, match=rf"{dropped.name} can't be read .* move it away"):
         await source.export(lake, declared)
     duckdb.sql("SELECT 1 AS other").write_parquet(str(dropped))
-    with pytest.raises(AnalyticsError, match=rf"other columns than {dropped.name}: other was"):
+    with pytest.raises(DuckDBError, match=rf"other columns than {dropped.name}: other was"):
         await source.export(lake, declared)
 
 
@@ -289,12 +289,12 @@ async def test_a_server_that_dies_ends_the_export_and_not_the_process(
     def die(*arguments: Any) -> int:
         source.run(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE application_name LIKE '%-analytics'"
+            " WHERE application_name LIKE '%-duckdb'"
         )
         return write(*arguments)
 
     monkeypatch.setattr(Reader, "write", die)
-    with pytest.raises(AnalyticsError, match="The export ticks stopped"):
+    with pytest.raises(DuckDBError, match="The export ticks stopped"):
         await source.export(lake, declare())
     assert names() == []
 
@@ -308,7 +308,7 @@ async def test_a_disk_that_is_full_is_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(AnalyticsError, match=r"stopped: .*No space left on device"):
+    with pytest.raises(DuckDBError, match=r"stopped: .*No space left on device"):
         await source.export(lake, declare())
     assert names() == []
 
@@ -316,7 +316,7 @@ async def test_a_disk_that_is_full_is_a_sentence(
 async def test_two_at_once_do_not_write_the_same(source: Source, lake: Lake, ticks: Fill) -> None:
     ticks("2024-01-01", "2024-01-02", "1 day")
     declared = declare()
-    with lake.writing(declared), pytest.raises(AnalyticsError, match="Another process exports"):
+    with lake.writing(declared), pytest.raises(DuckDBError, match="Another process exports"):
         await source.export(lake, declared)
 
 
@@ -324,7 +324,7 @@ async def test_the_password_is_in_no_sentence(source: Source, lake: Lake, ticks:
     planned = await plan(source.database, declare())
     wrong = source.url.set(password="'sesame' op=en")
     with (
-        pytest.raises(AnalyticsError, match="DuckDB can't reach") as refused,
+        pytest.raises(DuckDBError, match="DuckDB can't reach") as refused,
         reading(planned, wrong, lake.settings),
     ):
         pass
@@ -369,8 +369,8 @@ import asyncio, sys
 from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text, text
-from my_project.data_layer.analytics import (
-    AnalyticsSettings, Export, Lake, export,
+from my_project.data_layer.duckdb import (
+    DuckDBSettings, Export, Lake, export,
 )
 from my_project.data_layer.database import (
     Database, DatabaseSettings,
@@ -379,7 +379,7 @@ from my_project.data_layer.database import (
 async def main():
     address = SecretStr(sys.stdin.readline().strip())
     database_settings = DatabaseSettings(_env_file=None, url=address)
-    lake = Lake(AnalyticsSettings(_env_file=None, lake=Path(sys.argv[1]), readable=(), threads=2))
+    lake = Lake(DuckDBSettings(_env_file=None, lake=Path(sys.argv[1]), readable=(), threads=2))
     select = text("SELECT moment, n, price FROM ticks")
     declared = Export("ticks", select, time="moment", source="desk")
     written = 0

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, SmallInteger, Table, Text, select
 
-from my_project.data_layer.analytics import (
+from my_project.data_layer.database import copy_in
+from my_project.data_layer.duckdb import (
     Export,
     Lake,
     analysis,
     write_back,
 )
-from my_project.data_layer.database import copy_in
 from tests.layer.duckdb.conftest import Source
 
 ROWS = 336_776

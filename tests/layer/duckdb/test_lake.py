@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Column, Date, MetaData, Table
 
 from my_project.data_layer import wiring
-from my_project.data_layer.analytics import Export, SeriesFile
+from my_project.data_layer.duckdb import Export, SeriesFile
 from my_project.data_layer.errors import DataLayerError
 from my_project.data_layer.project import root
 from tests.layer import has
@@ -19,7 +19,7 @@ NAME = "binance_btcusdt_1h_20230101_20231231.parquet"
 
 @pytest.mark.standard("DL-DU-01")
 def test_files_are_named_by_the_standard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ANALYTICS_LAKE", raising=False)
+    monkeypatch.delenv("DUCKDB_LAKE", raising=False)
     lake = wiring.lake()
     assert lake.folder == root() / "data" / ("processed" if has("files") else "lake")
     assert lake.layout.name(YEAR) == NAME
@@ -39,5 +39,5 @@ def test_a_wrong_part_is_a_sentence() -> None:
 
 
 def test_a_folder_that_is_set_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ANALYTICS_LAKE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("DUCKDB_LAKE", str(tmp_path / "elsewhere"))
     assert wiring.lake().folder == tmp_path / "elsewhere"

@@ -11,9 +11,9 @@ import polars
 import pytest
 from sqlalchemy import text
 
-from my_project.data_layer.analytics import (
-    AnalyticsError,
-    AnalyticsSettings,
+from my_project.data_layer.duckdb import (
+    DuckDBError,
+    DuckDBSettings,
     Export,
     Lake,
     PlainLayout,
@@ -103,7 +103,7 @@ async def test_it_reads_the_lake_and_does_nothing_else(
     done = []
     with analysis(lake) as lakeside:
         for statement in FORBIDDEN:
-            with suppress(AnalyticsError):
+            with suppress(DuckDBError):
                 lakeside.query(statement.format(lake=lake.folder, outside=outside))
                 done.append(statement)
     assert done == []
@@ -120,7 +120,7 @@ async def test_what_exceeds_the_memory_goes_to_disk_and_is_gone_after(tmp_path: 
             " OFFSET 7999999"
         )
         assert len(lakeside.query(sorting).fetchall()) == 1
-        with pytest.raises(AnalyticsError, match="ANALYTICS_MEMORY_LIMIT"):
+        with pytest.raises(DuckDBError, match="DUCKDB_MEMORY_LIMIT"):
             lakeside.query("SELECT len(list(i)) FROM range(50000000) AS t(i)")
     assert list(spill.iterdir()) == []
 
@@ -145,7 +145,7 @@ async def test_an_export_without_files_says_so(lake: Lake) -> None:
     Export("prices", text("SELECT 1"), time="day")
     with (
         analysis(lake) as lakeside,
-        pytest.raises(AnalyticsError, match="prices has no file yet; run `analytics"),
+        pytest.raises(DuckDBError, match="prices has no file yet; run `export"),
     ):
         lakeside.query("SELECT * FROM prices")
 
@@ -158,7 +158,7 @@ def test_names_by_the_convention(tmp_path: Path) -> None:
     assert layout.name(parts) == name
     for odd in ("binance_btc_usdt_1h_20230101_20231231.parquet", name.replace("1231", "1331")):
         assert layout.parse(odd) is None
-    with pytest.raises(AnalyticsError, match="lowercase letters"):
+    with pytest.raises(DuckDBError, match="lowercase letters"):
         layout.name(parts._replace(asset="BTC_USDT"))
 
 
@@ -168,9 +168,9 @@ def test_names_by_the_convention(tmp_path: Path) -> None:
 )
 def test_settings_say_what_is_wrong(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
-        AnalyticsSettings.model_validate({name: value})
+        DuckDBSettings.model_validate({name: value})
 
 
 def test_a_sql_file_that_is_not_there() -> None:
-    with pytest.raises(AnalyticsError, match="has no SQL file nothing"):
+    with pytest.raises(DuckDBError, match="has no SQL file nothing"):
         sql_file("my_project.data_layer", "nothing.sql")

@@ -33,15 +33,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from my_project.data_layer.analytics import (
-    AnalyticsError,
+from my_project.data_layer.database import copy_in
+from my_project.data_layer.duckdb import (
+    DuckDBError,
     Export,
     Lake,
     analysis,
     declarations,
     write_back,
 )
-from my_project.data_layer.database import copy_in
 from tests.layer.duckdb.conftest import Source
 
 MOOD = Enum("sad", "so so", "übermütig", name="mood")
@@ -173,7 +173,7 @@ async def test_infinite_times_are_kept_in_the_file(source: Source, lake: Lake) -
             Column("run_id", Text()),
         )
         result = lakeside.query("SELECT moment, until FROM forever")
-        with pytest.raises(AnalyticsError, match="column until holds an infinite time"):
+        with pytest.raises(DuckDBError, match="column until holds an infinite time"):
             await write_back(source.database, table, result, key=["moment"], run_id="one")
 
 
@@ -228,7 +228,7 @@ async def test_what_would_change_is_refused_by_name(source: Source, lake: Lake) 
             f"CREATE TABLE odd AS SELECT now() AS moment, {value}::{kind} AS c",
         )
         declared = Export("odd", text("SELECT * FROM odd"), time="moment")
-        with pytest.raises(AnalyticsError, match=re.escape(words)):
+        with pytest.raises(DuckDBError, match=re.escape(words)):
             await source.export(lake, declared)
     assert not lake.folder.exists()
 
@@ -246,7 +246,7 @@ async def test_what_only_some_values_show_stops_the_export(source: Source, lake:
         declarations._declared.clear()
         source.run(f"INSERT INTO odd (moment, {column}) VALUES ('2024-02-01', {value})")
         declared = Export("odd", text("SELECT * FROM odd"), time="moment")
-        with pytest.raises(AnalyticsError, match=words):
+        with pytest.raises(DuckDBError, match=words):
             await source.export(lake, declared)
         source.run("DELETE FROM odd WHERE moment = '2024-02-01'")
         # The month before it is whole.

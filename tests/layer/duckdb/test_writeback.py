@@ -6,14 +6,14 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text, text
 
-from my_project.data_layer.analytics import (
-    AnalyticsError,
+from my_project.data_layer.database import RowRejected
+from my_project.data_layer.duckdb import (
+    DuckDBError,
     Lake,
     WrittenBack,
     analysis,
     write_back,
 )
-from my_project.data_layer.database import RowRejected
 from tests.layer.duckdb.conftest import Source
 
 TOTALS = Table(
@@ -71,9 +71,9 @@ async def test_two_processes_with_one_run_write_it_once(totals: Source, lake: La
 
 async def test_what_marks_a_run_must_be_there(totals: Source) -> None:
     result = pa.table({"key": [1], "run_id": ["mine"]})
-    with pytest.raises(AnalyticsError, match="column run_id of its own"):
+    with pytest.raises(DuckDBError, match="column run_id of its own"):
         await write_back(totals.database, TOTALS, result, key=["key"], run_id="monday")
-    with pytest.raises(AnalyticsError, match="no column batch"):
+    with pytest.raises(DuckDBError, match="no column batch"):
         await write_back(
             totals.database, TOTALS, result, key=["key"], run_id="monday", run_column="batch"
         )

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 import my_project
 from my_project.data_layer import wiring
 from my_project.data_layer.database import DatabaseSettings
-from my_project.data_layer.database.embedded import EmbeddedServer
+from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from my_project.data_layer.errors import DataLayerError
 from my_project.data_layer.http import Readiness, create_api
 from tests.layer import PATIENCE

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer, embedded_server
+from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
 
 from .topologies import Cluster, Watched, cluster, watched
 

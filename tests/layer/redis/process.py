@@ -14,11 +14,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from my_project.data_layer.ephemeral import Cache, RedisSettings, Store, TimeToLive, UserData
+from my_project.data_layer.redis import Cache, RedisSettings, Store, TimeToLive, UserData
 from tests.layer.redis.waiting import eventually
 
 READERS = 70
-NUMBER = UserData("number", int, TimeToLive(timedelta(seconds=60)))
+LONG = TimeToLive(timedelta(minutes=5))
+NUMBER = UserData("number", int, LONG, local=LONG, loading=LONG)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, __name__.replace("process", "tasks")])
 
@@ -31,6 +32,7 @@ def start(
         "REDIS_URL": settings.url.get_secret_value(),
         "REDIS_QUEUE_URL": (settings.queue_url or settings.url).get_secret_value(),
         "REDIS_SERVICE": settings.service,
+        "REDIS_LOCAL_TTL": "300",
         **more,
     }
     process = CONTEXT.Process(target=_run, args=(variables, work, *args))
@@ -55,7 +57,7 @@ async def readers(folder: Path) -> None:
 
     async with Store.open() as store, Cache.open(store) as cache:
         (folder / f"ready-{os.getpid()}").touch()
-        await eventually((folder / "go").exists, within=60)
+        await eventually((folder / "go").exists)
         found = await asyncio.gather(*(cache.get(NUMBER, "cold", load) for _ in range(READERS)))
         partial = folder / f"partial-{os.getpid()}"
         partial.write_text(" ".join(map(str, found)))

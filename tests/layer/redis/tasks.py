@@ -6,7 +6,7 @@ import signal
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from my_project.data_layer.ephemeral.queue import Queue, broker, run_worker, task
+from my_project.data_layer.redis.queue import Queue, broker, run_worker, task
 
 
 def note(path: Path, line: str) -> None:

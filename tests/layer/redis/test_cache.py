@@ -1,8 +1,7 @@
 """The two-layer cache on a real server: what it keeps, who loads, what makes values go."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -12,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from my_project.data_layer.database import Database
-from my_project.data_layer.ephemeral import (
+from my_project.data_layer.redis import (
     Cache,
     Computed,
     Configuration,
@@ -26,7 +25,9 @@ from my_project.data_layer.ephemeral import (
     UserData,
     cached,
 )
-from my_project.data_layer.ephemeral.envelope import Envelope
+from my_project.data_layer.redis import cache as module
+from my_project.data_layer.redis.envelope import Envelope
+from tests.layer import PATIENCE
 from tests.layer.redis.waiting import eventually
 
 
@@ -45,9 +46,12 @@ def ttl(seconds: float) -> TimeToLive:
 
 
 TRADES = Source("trades")
-PROFILES = UserData("profile", Profile, ttl(60), absent=ttl(30))
-REMOTE = UserData("remote", int, ttl(60), local=None)
-TOTALS = Computed("total", Total, ttl(60), of=(TRADES,))
+# Values that stay for longer than any test takes.
+PROFILES = UserData("profile", Profile, ttl(7200), absent=ttl(3600), local=ttl(3600))
+REMOTE = UserData("remote", int, ttl(3600), local=None)
+TOTALS = Computed("total", Total, ttl(3600), of=(TRADES,), local=ttl(3600))
+# Whoever waited for a lease of these would wait for longer than any test takes.
+SLOW = UserData("slow", Profile, ttl(3600), local=None, loading=ttl(3600))
 
 ADA = Profile(name="Ada", cash=Decimal("1.50"))
 
@@ -65,6 +69,11 @@ class Loader:
         value = self.value
         await asyncio.sleep(self.seconds)
         return value
+
+
+@pytest.fixture
+def redis_settings(redis_settings: RedisSettings) -> RedisSettings:
+    return redis_settings.model_copy(update={"local_ttl": 300.0})
 
 
 @pytest.fixture
@@ -99,8 +108,8 @@ async def test_every_key_that_the_cache_writes_expires(cache: Cache, database: D
     await cache.get(TOTALS, "all", Loader(Total(3)))
     async with database.transaction() as session:
         cache.changed(session, TRADES)
-    slow = Loader(ADA, seconds=30)
-    loading = asyncio.create_task(cache.get(PROFILES, "slow", slow))
+    slow = Loader(ADA, seconds=600)
+    loading = asyncio.create_task(cache.get(SLOW, "ada", slow))
     await eventually(lambda: slow.calls == 1)
 
     found = {}
@@ -151,20 +160,19 @@ async def test_an_error_reaches_all_who_wait_and_is_not_kept(cache: Cache) -> No
         await asyncio.sleep(0.05)
         raise ValueError("no such profile")
 
-    waiting = [asyncio.create_task(cache.get(PROFILES, "ada", fail)) for _ in range(3)]
+    waiting = [asyncio.create_task(cache.get(SLOW, "ada", fail)) for _ in range(3)]
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [str(error) for error in results] == ["no such profile"] * 3
-    begun = time.monotonic()
-    assert await cache.get(PROFILES, "ada", Loader(ADA)) == ADA
     # The lease was given back; nobody waits for it to end.
-    assert time.monotonic() - begun < PROFILES.loading.seconds * 0.9
+    async with asyncio.timeout(PATIENCE):
+        assert await cache.get(SLOW, "ada", Loader(ADA)) == ADA
 
 
 async def test_what_is_no_key_is_an_error_for_everybody(cache: Cache) -> None:
     for identifier in ("", "x" * 2000):
         for _ in range(2):
             with pytest.raises(InvalidKey):
-                await asyncio.wait_for(cache.get(PROFILES, identifier, Loader(ADA)), 5)
+                await asyncio.wait_for(cache.get(PROFILES, identifier, Loader(ADA)), PATIENCE)
 
 
 @pytest.mark.parametrize("wrong", [{"name": "Ada", "cash": "1.50"}, object()])
@@ -172,14 +180,12 @@ async def test_what_the_policy_does_not_name_is_answered_and_not_kept(
     cache: Cache, elsewhere: Cache, caplog: pytest.LogCaptureFixture, wrong: object
 ) -> None:
     load = Loader(wrong)
-    remote = UserData("wrong", Profile, ttl(60), local=None)
     for one in (cache, elsewhere):
-        begun = time.monotonic()
-        assert await one.get(remote, "ada", load) is wrong
-        assert time.monotonic() - begun < remote.loading.seconds * 0.9, "the lease was kept"
+        async with asyncio.timeout(PATIENCE):  # the second waits for no lease of the first
+            assert await one.get(SLOW, "ada", load) is wrong
         assert one.store.counts["unserialisable"] == 1
     assert load.calls == 2
-    assert "wrong:ada:v1 is not kept" in caplog.text
+    assert "slow:ada:v1 is not kept" in caplog.text
 
 
 @pytest.mark.parametrize("loading", [False, True], ids=["while-it-looks", "while-it-loads"])
@@ -210,11 +216,11 @@ async def test_a_write_is_seen_everywhere_after_its_commit(
     async with database.transaction() as session:
         cache.invalidate(session, PROFILES, "ada")
         assert await cache.get(PROFILES, "ada", load) == ADA, "before the commit nothing goes"
-    begun = time.monotonic()
     assert await cache.get(PROFILES, "ada", load) == richer
-    while await elsewhere.get(PROFILES, "ada", load) != richer:
-        assert time.monotonic() - begun < 1, "the other process still has the old value"
-        await asyncio.sleep(0.001)
+    # By itself the other process would keep the old value for longer.
+    async with asyncio.timeout(elsewhere.store.settings.local_ttl * 0.9):
+        while await elsewhere.get(PROFILES, "ada", load) != richer:
+            await asyncio.sleep(0.001)
     assert load.calls == 2
 
 
@@ -284,7 +290,7 @@ async def test_a_change_of_a_source_reaches_all_results_and_no_others(
     load.value = Total(2)
     async with database.transaction() as session:
         cache.changed(session, TRADES)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(elsewhere.store.settings.local_ttl * 0.9):
         while await elsewhere.get(TOTALS, "north", load) != Total(2):
             await asyncio.sleep(0.001)
     for one in (cache, elsewhere):
@@ -296,7 +302,7 @@ async def test_a_change_of_a_source_reaches_all_results_and_no_others(
 
 async def test_a_source_whose_state_was_evicted_makes_results_go(cache: Cache) -> None:
     load = Loader(Total(1))
-    remote = Computed("remote-total", Total, ttl(60), of=(TRADES,), local=None)
+    remote = Computed("remote-total", Total, ttl(3600), of=(TRADES,), local=None)
     await cache.get(remote, "all", load)
     await cache.store.client.delete(str(cache.store.key("cache-source", "trades")))
     await cache.get(remote, "all", load)
@@ -314,16 +320,16 @@ async def test_configuration_goes_by_its_time(cache: Cache) -> None:
 
 
 async def test_another_version_is_another_value(cache: Cache) -> None:
-    one = UserData("thing", int, ttl(60))
-    two = UserData("thing", str, ttl(60), version=2)
+    one = UserData("thing", int, ttl(3600))
+    two = UserData("thing", str, ttl(3600), version=2)
     assert await cache.get(one, "a", Loader(1)) == 1
     assert await cache.get(two, "a", Loader("x")) == "x"
     assert await cache.get(one, "a", Loader(3)) == 1
 
 
 async def test_another_schema_under_one_version_is_loaded_and_replaced(cache: Cache) -> None:
-    before = UserData("thing", str, ttl(60), local=None)
-    now = UserData("thing", Profile, ttl(60), local=None)
+    before = UserData("thing", str, ttl(3600), local=None)
+    now = UserData("thing", Profile, ttl(3600), local=None)
     await cache.get(before, "a", Loader("x"))
     load = Loader(ADA)
     assert await cache.get(now, "a", load) == ADA
@@ -335,40 +341,62 @@ async def test_another_schema_under_one_version_is_loaded_and_replaced(cache: Ca
 async def test_something_else_under_the_key_is_loaded_and_replaced(cache: Cache) -> None:
     name = str(cache.store.key("remote", "n"))
     for rubbish in (b"", b"\xff", b"1 2 3", b"x y 1 \n1", b"1 1 1 \n{"):
-        await cache.store.client.set(name, rubbish, ex=60)
+        await cache.store.client.set(name, rubbish, ex=3600)
         load = Loader(1)
         assert await cache.get(REMOTE, "n", load) == 1
         assert await cache.get(REMOTE, "n", load) == 1
         assert load.calls == 1, rubbish
 
 
-async def test_a_value_is_refreshed_before_it_expires(cache: Cache) -> None:
-    load = Loader(1, seconds=0.3)
-    policy = UserData("costly", int, ttl(2), local=None)
-    await cache.get(policy, "n", load)
-    load.value = 2
-    begun = time.monotonic()
-    while await cache.get(policy, "n", load) != 2:
-        assert time.monotonic() - begun < 2.5
-    # Nobody has waited: it was loaded beside those who read.
+@pytest.fixture
+def just_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Let readers think that a value of an hour is about to expire, or no more."""
+    clock = module.now
+
+    def shift(on: bool) -> None:
+        monkeypatch.setattr(module, "now", lambda: clock() + 3_600_000 * on)
+
+    return shift
+
+
+async def test_a_value_is_refreshed_before_it_expires(
+    cache: Cache, just_before_the_end: Callable[[bool], None]
+) -> None:
+    load, end = Loader(1), asyncio.Event()
+
+    async def slowly() -> int:
+        await end.wait()
+        return 2
+
+    await cache.get(REMOTE, "n", load)
+    just_before_the_end(True)
+    # Nobody waits: it is loaded beside those who read.
+    async with asyncio.timeout(PATIENCE):
+        while not cache.store.counts["refreshes"]:
+            assert await cache.get(REMOTE, "n", slowly) == 1
+    just_before_the_end(False)
+    end.set()
+    async with asyncio.timeout(PATIENCE):
+        while await cache.get(REMOTE, "n", load) != 2:
+            await asyncio.sleep(0.001)
     assert cache.store.counts["refreshes"] == 1
     assert cache.store.counts["misses"] == 1
+    assert load.calls == 1
 
 
 async def test_a_refresh_that_fails_leaves_the_value(
-    cache: Cache, caplog: pytest.LogCaptureFixture
+    cache: Cache, just_before_the_end: Callable[[bool], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    load = Loader(1, seconds=0.3)
-    policy = UserData("costly", int, ttl(1.5), local=None)
-    await cache.get(policy, "n", load)
-
     async def fail() -> int:
         raise ValueError("no database")
 
-    while not cache.store.counts["refreshes"]:
-        assert await cache.get(policy, "n", fail) == 1
-        await asyncio.sleep(0.005)
-    assert await cache.get(policy, "n", fail) == 1
+    await cache.get(REMOTE, "n", Loader(1))
+    just_before_the_end(True)
+    async with asyncio.timeout(PATIENCE):
+        while not cache.store.counts["refreshes"]:
+            assert await cache.get(REMOTE, "n", fail) == 1
+            await asyncio.sleep(0.005)
+    assert await cache.get(REMOTE, "n", fail) == 1
     await eventually(lambda: "could not be loaded again" in caplog.text)
     assert "no database" in caplog.text
 

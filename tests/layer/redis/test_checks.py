@@ -10,12 +10,12 @@ from redis import Redis
 
 from my_project.data_layer import checklist
 from my_project.data_layer.checklist import Finding, Verdict
-from my_project.data_layer.ephemeral import checks
-from my_project.data_layer.ephemeral.embedded import (
+from my_project.data_layer.devservers.redis import (
     EmbeddedServer,
     embedded_server,
     embedded_services,
 )
+from my_project.data_layer.redis import checks
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer.redis.test_topologies import works
 
@@ -32,7 +32,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Embedded
 
 
 async def ask(name: str) -> Finding:
-    [check] = [check for check in checks.ephemeral_checks() if check.id == name]
+    [check] = [check for check in checks.redis_checks() if check.id == name]
     report = await checklist.run([check])
     return report.results[0].finding
 
@@ -57,7 +57,7 @@ async def test_what_demo_and_embedded_start_passes(
     with embedded_services() as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        report = await checklist.run(checks.ephemeral_checks())
+        report = await checklist.run(checks.redis_checks())
     assert report.ok, [result.finding for result in report.results]
 
 
@@ -68,7 +68,7 @@ async def test_a_server_at_a_socket_passes(monkeypatch: pytest.MonkeyPatch, tmp_
         await works(settings_of(url))
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("REDIS_URL", url)
-        report = await checklist.run(checks.ephemeral_checks())
+        report = await checklist.run(checks.redis_checks())
     assert report.ok, [result.finding for result in report.results]
 
 
@@ -77,7 +77,7 @@ async def test_a_server_that_is_down_fails_them_all_in_one_sentence(
     server: EmbeddedServer,
 ) -> None:
     server.kill()
-    report = await checklist.run(checks.ephemeral_checks())
+    report = await checklist.run(checks.redis_checks())
     assert {result.finding.verdict for result in report.results} == {Verdict.FAILED}
     [sentence] = {result.finding.evidence for result in report.results}
     assert f"127.0.0.1:{server.port}" in sentence

@@ -9,11 +9,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer, embedded_server
+from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
 
 KILLED = """
 import os, signal
-from my_project.data_layer.ephemeral.embedded import embedded_server
+from my_project.data_layer.devservers.redis import embedded_server
 with embedded_server() as server:
     print(server.pid, server.folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -49,7 +49,7 @@ def test_it_is_gone_when_its_parent_is_killed(pytestconfig: pytest.Config) -> No
         [sys.executable, "-c", KILLED], cwd=pytestconfig.rootpath, capture_output=True, text=True
     )
     pid, folder = done.stdout.split()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while runs(int(pid)) or Path(folder).exists():
         assert time.monotonic() < deadline, "the server outlived its parent"
         time.sleep(0.02)

@@ -8,8 +8,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from my_project.data_layer.ephemeral import InvalidKey, Key, digest
-from my_project.data_layer.ephemeral.keys import LONGEST, owner
+from my_project.data_layer.redis import InvalidKey, Key, digest
+from my_project.data_layer.redis.keys import LONGEST, owner
 
 ODD = ["a:b", "{a}", "a b", "a\nb", "%", "%41", "*", "Ä", "\0", "🂡", "\ud800", "..", "'\"", "v1"]
 # Of each character an escape makes up to twelve: three such parts still fit into one key.

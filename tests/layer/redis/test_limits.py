@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from my_project.data_layer.ephemeral import RedisSettings, Store
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer
-from my_project.data_layer.ephemeral.limits import Decision, Limit, Limiter, LimitSettings
+from my_project.data_layer.devservers.redis import EmbeddedServer
+from my_project.data_layer.redis import RedisSettings, Store
+from my_project.data_layer.redis.limits import Decision, Limit, Limiter, LimitSettings
 from tests.data_layer.redis.fixtures import settings_of
+from tests.layer import PATIENCE
 
 HOUR = timedelta(hours=1)
 
@@ -59,7 +60,7 @@ async def test_many_tasks_of_one_client_never_exceed_its_limit(patient: Store) -
 async def test_no_window_holds_more_than_the_quota_wherever_it_begins(store: Store) -> None:
     limit, limits = Limit("sliding", 5, timedelta(seconds=0.3)), limiter(store)
     asked, answered = list[float](), list[float]()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while len(asked) < 25:
             before = time.monotonic()
             if (await limits.take(limit, "one")).allowed:
@@ -92,20 +93,20 @@ async def test_a_server_whose_clock_was_ahead_shortens_no_window(store: Store) -
     assert (await limits.take(limit, "one")).allowed
     refused = await limits.take(limit, "one")
     assert not refused.allowed
-    assert refused.free_in == pytest.approx(3600, abs=10)
+    assert refused.free_in == pytest.approx(3600, abs=PATIENCE)
 
 
 async def test_a_limit_that_is_changed_holds_at_once(store: Store) -> None:
     limits = limiter(store)
     for _ in range(4):
-        assert (await limits.take(Limit("changed", 4, timedelta(seconds=30)), "one")).allowed
+        assert (await limits.take(Limit("changed", 4, HOUR), "one")).allowed
         await asyncio.sleep(0.02)
-    lowered = await limits.take(Limit("changed", 2, timedelta(seconds=30)), "one")
-    full = await limits.take(Limit("changed", 4, timedelta(seconds=30)), "one")
+    lowered = await limits.take(Limit("changed", 2, HOUR), "one")
+    full = await limits.take(Limit("changed", 4, HOUR), "one")
     assert not lowered.allowed
     # Not when the first of four goes, but when the third does.
-    assert 0.03 < lowered.free_in - full.free_in < 25
-    raised = await limits.take(Limit("changed", 6, timedelta(seconds=30)), "one")
+    assert 0.03 < lowered.free_in - full.free_in < PATIENCE
+    raised = await limits.take(Limit("changed", 6, HOUR), "one")
     assert (raised.allowed, raised.remaining) == (True, 1)
 
 
@@ -127,12 +128,13 @@ async def test_clients_with_odd_names_are_counted_apart(store: Store, names: lis
 
 
 async def test_every_key_expires_with_its_window(store: Store) -> None:
-    limit = Limit("brief", 1, timedelta(seconds=1))
-    assert (await limiter(store).take(limit, "one")).allowed
-    (key,) = [key async for key in store.client.scan_iter(f"{store.settings.service}:*")]
-    assert 0 < await store.client.pttl(key) <= 1000
+    brief = Limit("brief", 1, timedelta(seconds=1))
+    assert (await limiter(store).take(brief, "one")).allowed
     await asyncio.sleep(1.05)
-    assert (await limiter(store).take(limit, "one")).allowed
+    assert [key async for key in store.client.scan_iter(f"{store.settings.service}:*")] == []
+    assert (await limiter(store).take(Limit("long", 1, HOUR), "one")).allowed
+    [key] = [key async for key in store.client.scan_iter(f"{store.settings.service}:*")]
+    assert 0 < await store.client.pttl(key) <= 3_600_000
 
 
 @pytest.mark.parametrize("when_down", ["open", "closed"])
@@ -150,7 +152,7 @@ async def test_redis_down_opens_or_closes_as_configured(
         overridden = Limit("down", 1, HOUR, when_down="closed")
         assert not (await limits.take(overridden, "one")).allowed
         own_redis.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             for client in count():
                 if (await limits.take(limit, f"client {client}")).counted:
                     break
@@ -161,21 +163,20 @@ async def test_a_server_that_hangs_costs_no_more_than_the_bound(
     own_redis: EmbeddedServer,
 ) -> None:
     limit = Limit("hang", 1, HOUR)
-    async with Store.open(settings_of(own_redis.url, timeout=0.2, breaker_failures=2)) as store:
+    settings = settings_of(own_redis.url, timeout=1, breaker_failures=2, breaker_pause=600)
+    async with Store.open(settings) as store:
         limits = limiter(store)
         await limits.take(limit, "one")
         own_redis.pause()
         try:
-            waited = []
-            for _ in range(20):
-                begun = time.monotonic()
-                assert not (await limits.take(limit, "one")).counted
-                waited.append(time.monotonic() - begun)
+            async with asyncio.timeout(PATIENCE):
+                for _ in range(20):
+                    assert not (await limits.take(limit, "one")).counted
         finally:
             own_redis.resume()
         # Two attempts wait for the bound, and not all twenty: Redis is left alone after them.
-        assert max(waited) < 2.0
-        assert sum(waited) < 3.0
+        assert store.counts["failures"] == 2
+        assert store.counts["held_back"] >= 18
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from my_project.data_layer import checklist
-from my_project.data_layer.ephemeral import Cache, Store, TimeToLive, UserData, checks
-from my_project.data_layer.ephemeral.embedded import _binary, _free_ports
-from my_project.data_layer.ephemeral.queue import Queue, QueueSettings
+from my_project.data_layer.devservers.redis import _binary, _free_ports
 from my_project.data_layer.project import root
+from my_project.data_layer.redis import Cache, Store, TimeToLive, UserData, checks
+from my_project.data_layer.redis.queue import Queue, QueueSettings
 from tests.data_layer.redis.fixtures import settings_of
+from tests.layer import PATIENCE
 from tests.layer.redis.tasks import write
 from tests.layer.redis.test_topologies import works
 from tests.layer.redis.waiting import eventually
@@ -55,7 +56,7 @@ def operated(folder: Path, configuration: str, *more: str) -> Iterator[str]:
     )
     url = f"redis://desk:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/0"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 with Redis.from_url(url) as client:
@@ -90,7 +91,7 @@ async def test_the_user_may_do_what_the_layer_does_and_no_more(
     await works(settings_of(cache_url, service="desk"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REDIS_URL", cache_url)
-    report = await checklist.run(checks.ephemeral_checks())
+    report = await checklist.run(checks.redis_checks())
     assert report.ok, [result.finding for result in report.results]
     async with Store.open(settings_of(cache_url, service="desk")) as store:
         for command in ("FLUSHALL", "KEYS *", "CONFIG GET *", "SHUTDOWN"):

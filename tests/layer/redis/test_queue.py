@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import date
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from taskiq import ScheduledTask, TaskiqDepends
 from taskiq.schedule_sources import LabelScheduleSource
 
-from my_project.data_layer.ephemeral import RedisSettings
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer, embedded_server
-from my_project.data_layer.ephemeral.queue import (
+from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
+from my_project.data_layer.redis import RedisSettings
+from my_project.data_layer.redis.queue import (
     JobTooLarge,
     Queue,
     QueueFull,
@@ -26,8 +26,10 @@ from my_project.data_layer.ephemeral.queue import (
     run_worker,
     task,
 )
-from my_project.data_layer.ephemeral.queue.worker import Scheduler
+from my_project.data_layer.redis.queue.worker import Scheduler
 from tests.data_layer.redis.fixtures import settings_of
+
+from tests.layer import PATIENCE
 
 from .process import CONTEXT, start
 from .tasks import die, fail, work, write
@@ -36,7 +38,7 @@ from .waiting import eventually
 Found = TypeVar("Found")
 
 # No sooner: what a busy machine holds up for a moment is alive.
-AT_ONCE = QueueSettings(_env_file=None, claim_after=1.0, max_deliveries=3)
+AT_ONCE = QueueSettings(_env_file=None, claim_after=3.0, max_deliveries=3)
 
 
 class Service:
@@ -86,7 +88,7 @@ def processes(settings: RedisSettings, count: int, **queue: str) -> Iterator[lis
     ready = [CONTEXT.Event() for _ in range(count)]
     workers = [start(settings, work, one, **queue) for one in ready]
     try:
-        assert all(one.wait(60) for one in ready)
+        assert all(one.wait(PATIENCE) for one in ready)
         yield workers
     finally:
         for worker in workers:
@@ -95,7 +97,7 @@ def processes(settings: RedisSettings, count: int, **queue: str) -> Iterator[lis
 
 
 async def found(ask: Callable[[], Awaitable[Found]]) -> Found:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             answer = await ask()
             if answer:
@@ -116,7 +118,7 @@ async def test_a_job_runs_with_its_types_and_what_the_worker_provides(
 ) -> None:
     job = await queue.send(typed, date(2026, 11, 23), by=3)
     async with worker(queue_settings):
-        result = await job.wait_result(timeout=10)
+        result = await job.wait_result(timeout=PATIENCE)
     assert result.return_value == "Monday 3"
     state = await queue.state()
     assert (state.jobs, state.running, state.dead, state.oldest) == (0, 0, 0, 0)
@@ -128,7 +130,7 @@ async def test_a_failing_job_is_tried_again_and_becomes_a_dead_letter(
 ) -> None:
     job = await queue.send(fail, "no luck")
     async with worker(queue_settings):
-        result = await job.wait_result(timeout=10)
+        result = await job.wait_result(timeout=PATIENCE)
         assert result.is_err
         (letter,) = await queue.dead_letters()
         assert letter.task == "tests.fail"
@@ -149,10 +151,10 @@ async def test_one_idempotency_key_runs_once(
     assert len({job.task_id for job in jobs}) == 1
     other = await queue.send(write.once("2026-11-24"), str(tmp_path), "other")
     async with worker(queue_settings):
-        results = await asyncio.gather(*(job.wait_result(timeout=10) for job in jobs))
-        await other.wait_result(timeout=10)
+        results = await asyncio.gather(*(job.wait_result(timeout=PATIENCE) for job in jobs))
+        await other.wait_result(timeout=PATIENCE)
         late = await queue.send(once, str(tmp_path), "once")
-        assert (await late.wait_result(timeout=10)).return_value == "once"
+        assert (await late.wait_result(timeout=PATIENCE)).return_value == "once"
     assert {result.return_value for result in results} == {"once"}
     assert lines(tmp_path / "once").count("done") == 1
     assert lines(tmp_path / "other").count("done") == 1
@@ -165,7 +167,7 @@ async def test_a_delayed_job_waits_for_its_time(
     job = await queue.send(write.after(0.6), str(tmp_path), "late")
     assert (await queue.state()).delayed == 1
     async with worker(queue_settings):
-        await job.wait_result(timeout=10, check_interval=0.02)
+        await job.wait_result(timeout=PATIENCE, check_interval=0.02)
     assert time.monotonic() - begun >= 0.6
 
 
@@ -228,7 +230,7 @@ async def test_an_idempotency_key_is_free_again_when_it_is_forgotten(
             if count == 2:
                 await asyncio.sleep(2.1)
             job = await queue.send(write.once("key"), str(tmp_path), "once")
-            await job.wait_result(timeout=10, check_interval=0.05)
+            await job.wait_result(timeout=PATIENCE, check_interval=0.05)
             assert lines(tmp_path / "once").count("done") == count
 
 
@@ -295,8 +297,8 @@ async def test_a_long_job_stays_with_its_worker(
     queue: Queue, queue_settings: RedisSettings, tmp_path: Path
 ) -> None:
     with processes(queue_settings, 2):
-        job = await queue.send(write, str(tmp_path), "long", seconds=2.5)
-        await job.wait_result(timeout=20)
+        job = await queue.send(write, str(tmp_path), "long", seconds=7)
+        await job.wait_result(timeout=PATIENCE)
     assert [line[:5] for line in lines(tmp_path / "long")] == ["begun", "done"]
 
 
@@ -304,7 +306,7 @@ async def test_a_worker_that_stops_keeps_the_job_that_it_ends(
     queue: Queue, queue_settings: RedisSettings, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as others, worker(queue_settings):
-        await queue.send(write, str(tmp_path), "job", seconds=2.5)
+        await queue.send(write, str(tmp_path), "job", seconds=7)
         await eventually(lambda: bool(lines(tmp_path / "job")))
         # From now on the first one stops, for longer than a silent worker is waited for.
         await others.enter_async_context(worker(queue_settings))
@@ -328,7 +330,7 @@ async def test_a_worker_that_is_told_to_stop_ends_its_jobs_first(
         await queue.send(write, str(tmp_path), "job", seconds=0.5)
         await eventually(lambda: bool(lines(tmp_path / "job")))
         one.terminate()
-        await asyncio.to_thread(one.join, 20)
+        await asyncio.to_thread(one.join, PATIENCE)
         assert one.exitcode == 0
     assert lines(tmp_path / "job")[-1] == "done"
     state = await queue.state()
@@ -341,23 +343,24 @@ async def test_acknowledged_jobs_survive_a_killed_server(tmp_path: Path) -> None
     with embedded_server(durable) as server:
         settings = settings_of(server.url, queue_url=SecretStr(server.url))
         async with Queue.open(settings, AT_ONCE) as queue:
-            sent = 0
             with processes(settings, 2):
-                for number in range(60):
-                    try:
-                        await queue.send(write.once(str(number)), str(tmp_path), str(number))
-                    except QueueUnreachable:
-                        continue
-                    sent += 1
-                    if number == 30:
+                names = [str(number) for number in range(60)]
+                for name in names:
+                    await acknowledged(queue, tmp_path, name)
+                    if name == "30":
                         server.kill()
                         server.start()
-                names = [str(number) for number in range(60)]
-                await eventually(
-                    lambda: sum("done" in lines(tmp_path / name) for name in names) >= sent,
-                    within=30,
-                )
-            assert sent >= 50
+                await eventually(lambda: all("done" in lines(tmp_path / name) for name in names))
+
+
+async def acknowledged(queue: Queue, folder: Path, name: str) -> None:
+    """Send a job until somebody says that it is there."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(QueueUnreachable):
+                await queue.send(write.once(name), str(folder), name)
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_each_tick_of_a_schedule_is_sent_once_by_however_many_schedulers(
@@ -371,13 +374,13 @@ async def test_each_tick_of_a_schedule_is_sent_once_by_however_many_schedulers(
         schedule_id="tests.write",
         cron="* * * * *",
     )
-    # Not across the end of a minute.
-    await eventually(lambda: time.time() % 60 < 57)
+    begun = time.time() // 60
     async with Queue.open(queue_settings, AT_ONCE) as other:
         for one in (queue, other, queue):
             source = LabelScheduleSource(one.broker)
             await Scheduler(one.broker, [source]).on_ready(source, scheduled)
-    assert (await queue.state()).jobs == 1
+    minutes = time.time() // 60 - begun + 1  # two where one ends meanwhile
+    assert 1 <= (await queue.state()).jobs <= minutes
 
 
 async def test_a_tick_is_sent_when_the_queue_is_back(own_redis: EmbeddedServer) -> None:
@@ -396,7 +399,7 @@ async def test_a_tick_is_sent_when_the_queue_is_back(own_redis: EmbeddedServer) 
         sending = asyncio.create_task(Scheduler(queue.broker, [source]).on_ready(source, scheduled))
         await asyncio.sleep(0.2)
         own_redis.start()
-        await asyncio.wait_for(sending, 20)
+        await asyncio.wait_for(sending, PATIENCE)
         assert (await queue.state()).jobs == 1
 
 

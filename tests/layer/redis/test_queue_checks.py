@@ -13,9 +13,11 @@ from typer.testing import CliRunner, Result
 
 from my_project.data_layer.checklist import Finding, Verdict
 from my_project.data_layer.cli import create_cli
-from my_project.data_layer.ephemeral import RedisSettings
-from my_project.data_layer.ephemeral.queue import Queue, QueueSettings
-from my_project.data_layer.ephemeral.queue.checks import queue_checks
+from my_project.data_layer.redis import RedisSettings
+from my_project.data_layer.redis.queue import Queue, QueueSettings
+from my_project.data_layer.redis.queue.checks import queue_checks
+
+from tests.layer import PATIENCE
 
 from .tasks import fail, write
 
@@ -41,8 +43,8 @@ def environment(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) 
 
 
 def command(*arguments: str) -> Result:
-    """Run `ephemeral …` as a person does; on a thread, since it has an event loop of its own."""
-    return CliRunner().invoke(create_cli(), ["ephemeral", *arguments], env={"COLUMNS": "200"})
+    """Run `queue …` as a person does; on a thread, since it has an event loop of its own."""
+    return CliRunner().invoke(create_cli(), ["queue", *arguments], env={"COLUMNS": "200"})
 
 
 async def asked(identifier: str) -> Finding:
@@ -61,7 +63,7 @@ async def test_jobs_that_pile_up_are_found(
         found = await asked("DL-RD-20")
         assert found.verdict is Verdict.FAILED
         assert "Nobody does them" in found.evidence
-        assert "ephemeral worker" in found.remedy
+        assert "queue worker" in found.remedy
         # A worker that is there, but behind.
         await queue.broker.client.xgroup_create(queue.broker.keys.jobs, "workers", id="0")
         await queue.broker.client.xgroup_createconsumer(queue.broker.keys.jobs, "workers", "one")
@@ -148,16 +150,16 @@ async def test_a_worker_started_by_hand_does_its_jobs_and_stops(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, "ephemeral", "worker"),
+        *(sys.executable, "-c", PROGRAM, "queue", "worker"),
         env=os.environ | environment,
         stderr=subprocess.PIPE,
     )
     try:
         async with Queue.open() as queue:
             job = await queue.send(write, str(tmp_path), "job")
-            assert (await job.wait_result(timeout=90)).return_value == "job"
+            assert (await job.wait_result(timeout=PATIENCE)).return_value == "job"
         worker.send_signal(signal.SIGINT)
-        _, said = await asyncio.wait_for(worker.communicate(), 60)
+        _, said = await asyncio.wait_for(worker.communicate(), PATIENCE)
     finally:
         if worker.returncode is None:
             worker.kill()

@@ -6,11 +6,11 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from my_project.data_layer.ephemeral import RedisSettings
-from my_project.data_layer.ephemeral.address import Topology
-from my_project.data_layer.ephemeral.checks import _bytes
-from my_project.data_layer.ephemeral.connection import connect
-from my_project.data_layer.ephemeral.queue import QueueSettings
+from my_project.data_layer.redis import RedisSettings
+from my_project.data_layer.redis.address import Topology
+from my_project.data_layer.redis.checks import _bytes
+from my_project.data_layer.redis.connection import connect
+from my_project.data_layer.redis.queue import QueueSettings
 from my_project.data_layer.settings import InvalidSettings, load
 from tests.data_layer.redis.fixtures import settings_of
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from my_project.data_layer.ephemeral import RedisUnavailable, Store
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer
+from my_project.data_layer.devservers.redis import EmbeddedServer
+from my_project.data_layer.redis import RedisUnavailable, Store
 from tests.data_layer.redis.fixtures import settings_of
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from my_project.data_layer import checklist
 from my_project.data_layer.checklist import Verdict
-from my_project.data_layer.ephemeral import (
+from my_project.data_layer.redis import (
     Cache,
     Computed,
     RedisSettings,
@@ -17,14 +17,15 @@ from my_project.data_layer.ephemeral import (
     UserData,
     checks,
 )
+from tests.layer import PATIENCE
 from tests.layer.redis.topologies import Cluster, Watched, serves_all
 from tests.layer.redis.waiting import eventually
 
-MINUTE = TimeToLive(timedelta(minutes=1))
-NUMBER = UserData("number", int, MINUTE)
-REMOTE = UserData("remote", int, MINUTE, local=None)
+HOUR = TimeToLive(timedelta(hours=1))
+NUMBER = UserData("number", int, HOUR)
+REMOTE = UserData("remote", int, HOUR, local=None)
 TRADES, QUOTES = Source("trades"), Source("quotes")
-TOTAL = Computed("total", int, MINUTE, of=(TRADES, QUOTES))
+TOTAL = Computed("total", int, HOUR, of=(TRADES, QUOTES))
 
 
 class Database:
@@ -41,7 +42,7 @@ async def works(settings: RedisSettings) -> None:
     """Load once, hit, invalidate by key and by source, hear it elsewhere."""
     database = Database()
     # What is asked is whether it works there, not how soon.
-    settings = settings.model_copy(update={"timeout": 20.0, "connect_timeout": 20.0})
+    settings = settings.model_copy(update={"timeout": 60.0, "connect_timeout": 60.0})
     async with (
         Store.open(settings) as store,
         Store.open(settings) as other,
@@ -59,7 +60,7 @@ async def works(settings: RedisSettings) -> None:
             database.value += 1
             await here.committed(QUOTES, of=NUMBER, identifiers=tuple(names))
             for name in names:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     while await there.get(policy, name, database.load) != database.value:
                         await asyncio.sleep(0.01)
         assert store.counts["failures"] == other.counts["failures"] == 0
@@ -67,9 +68,9 @@ async def works(settings: RedisSettings) -> None:
 
 
 async def found(settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Verdict]:
-    patient = settings.model_copy(update={"timeout": 20.0, "connect_timeout": 20.0})
+    patient = settings.model_copy(update={"timeout": 60.0, "connect_timeout": 60.0})
     monkeypatch.setattr(checks, "load", lambda _: patient)
-    report = await checklist.run(checks.ephemeral_checks())
+    report = await checklist.run(checks.redis_checks(), timeout=PATIENCE)
     return {result.check.id: result.finding.verdict for result in report.results}
 
 
@@ -84,7 +85,7 @@ async def test_a_cluster_that_lacks_a_master_degrades_to_the_loader(
     three: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database()
-    settings = three.settings.model_copy(update={"timeout": 0.2})
+    settings = three.settings.model_copy(update={"timeout": 0.5})
     async with Store.open(settings) as store, Cache.open(store) as cache:
         names = [f"n{number}" for number in range(20)]
         for name in names:
@@ -107,14 +108,14 @@ async def test_a_cluster_that_lacks_a_master_degrades_to_the_loader(
                     assert await cache.get(REMOTE, name, database.load) == 0
                 await asyncio.sleep(0.05)
 
-        await asyncio.wait_for(heals(), 30)
+        await asyncio.wait_for(heals(), PATIENCE)
 
 
 async def test_sentinels_lead_to_the_master(
     guarded: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await works(guarded.settings)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             verdicts = await found(guarded.settings, monkeypatch)
             # A master that an earlier test has killed may come back as a replica just now.
@@ -139,7 +140,7 @@ async def test_a_failover_under_load_costs_loads_and_no_error(guarded: Watched) 
         await eventually(lambda: store.counts["hits"] > 20 and cache.is_hearing)
         await asyncio.to_thread(guarded.master.kill)
         await eventually(lambda: not store.is_available)
-        await eventually(lambda: store.is_available and cache.is_hearing, within=30)
+        await eventually(lambda: store.is_available and cache.is_hearing)
         hits = store.counts["hits"]
         await eventually(lambda: store.counts["hits"] > hits + 20)
         ended.set()

@@ -10,9 +10,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from my_project.data_layer.ephemeral import RedisSettings
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer, embedded_server
+from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
+from my_project.data_layer.redis import RedisSettings
 from tests.data_layer.redis.fixtures import settings_of
+from tests.layer import PATIENCE
 
 SLOTS = 16_384
 MASTER = "desk"
@@ -103,7 +104,7 @@ def cluster() -> Iterator[Cluster]:
     with ExitStack() as stack:
         settings = {
             "cluster-enabled": "yes",
-            "cluster-node-timeout": "2000",
+            "cluster-node-timeout": "5000",
             "cluster-announce-ip": "127.0.0.1",
         }
         first = stack.enter_context(embedded_server(settings))
@@ -141,7 +142,7 @@ def watched() -> Iterator[Watched]:
             "sentinel monitor": f"{MASTER} 127.0.0.1 {master.port} 2",
             "sentinel auth-pass": f"{MASTER} {password}",
             # Not sooner: a master that a busy machine holds up for a moment is well.
-            "sentinel down-after-milliseconds": f"{MASTER} 1500",
+            "sentinel down-after-milliseconds": f"{MASTER} 3000",
             # A second failover begins no sooner than twice that after the first.
             "sentinel failover-timeout": f"{MASTER} 1500",
             "sentinel sentinel-pass": password,
@@ -164,7 +165,7 @@ def serves_all(node: EmbeddedServer) -> bool:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             if holds():

@@ -29,7 +29,7 @@ from tests.data_layer.fixtures import connect, empty_tables, settings_of
 from tests.layer.timescaledb.server import has_background_workers, timescaledb_server
 from tests.layer.timescaledb.weather import Station
 
-PREFIX = "test_my_project_timeseries_"
+PREFIX = "test_my_project_timescaledb_"
 
 ENVIRONMENT = """
 from sqlalchemy import (
@@ -49,7 +49,7 @@ from sqlalchemy import (
     select,
 )
 from my_project.data_layer.database.migrations import run_migrations
-from my_project.data_layer.timeseries import (
+from my_project.data_layer.timescaledb import (
     KEEP,
     ContinuousAggregate,
     Hypertable,
@@ -68,7 +68,7 @@ run_migrations(metadata)
 MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
-from my_project.data_layer.timeseries import operations as timescaledb
+from my_project.data_layer.timescaledb import operations as timescaledb
 
 revision = "{revision}"
 down_revision = {down_revision}

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from my_project.data_layer.checklist import Verdict
-from my_project.data_layer.database.embedded import (
+from my_project.data_layer.devservers.postgresql import (
     EmbeddedServer,
 )
-from my_project.data_layer.timeseries import checks
+from my_project.data_layer.timescaledb import checks
 from tests.layer.timescaledb.conftest import WEATHER, Project
 from tests.layer.timescaledb.weather import WeatherBase
 
@@ -30,7 +30,7 @@ def look_at(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def verdicts() -> dict[str, tuple[Verdict, str]]:
     found = {}
-    for check in checks.timeseries_checks():
+    for check in checks.timescaledb_checks():
         finding = await check.probe()
         found[check.id] = (finding.verdict, f"{finding.evidence} {finding.remedy}")
     return found

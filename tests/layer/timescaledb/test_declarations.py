@@ -23,14 +23,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.schema import SchemaItem
 
 from my_project.data_layer.database import NAMING_CONVENTION, Base
-from my_project.data_layer.timeseries import (
+from my_project.data_layer.timescaledb import (
     KEEP,
     ContinuousAggregate,
     Hypertable,
-    TimeSeriesError,
+    TimescaleDBError,
     time_bucket,
 )
-from my_project.data_layer.timeseries.interval import Interval
+from my_project.data_layer.timescaledb.interval import Interval
 
 
 def table(*items: SchemaItem) -> Table:
@@ -67,7 +67,7 @@ def test_a_model_is_declared_as_by_an_index() -> None:
 
     outside = Hypertable(Event.at, retention="1 year", columnstore_after=None)
 
-    weekly = Reading.metadata.info["timeseries.hypertables"]["readings"].state()
+    weekly = Reading.metadata.info["timescaledb.hypertables"]["readings"].state()
     assert (weekly.chunk_interval, weekly.retention) == (Interval(days=7), None)
     assert weekly.columnstore_after == Interval(days=7)
     assert weekly.columnstore.order_by == ("day DESC",)
@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize(("declare", "reason"), REFUSED.values(), ids=REFUSED)
 def test_is_refused(declare: Callable[[], object], reason: str) -> None:
-    with pytest.raises(TimeSeriesError, match=r"^[A-Z'].*\.$") as refusal:
+    with pytest.raises(TimescaleDBError, match=r"^[A-Z'].*\.$") as refusal:
         declare()
     assert reason in str(refusal.value)
 
@@ -131,7 +131,7 @@ def hypertable(retention: str) -> Table:
 def test_a_window_that_reaches_into_dropped_data_is_refused(start_offset: str) -> None:
     """Such a refresh was measured to erase a third of the history, at every level."""
     source = hypertable("90 days")
-    with pytest.raises(TimeSeriesError, match="would erase the history of hourly"):
+    with pytest.raises(TimescaleDBError, match="would erase the history of hourly"):
         ContinuousAggregate("hourly", counted(source.c["at"], "1 hour"), start_offset=start_offset)
 
 
@@ -149,13 +149,13 @@ def test_the_window_is_derived_from_what_the_source_keeps() -> None:
 @pytest.mark.parametrize("retention", ["1 hour", "3 hours", "2 days"])
 def test_a_retention_too_short_for_two_buckets_is_refused(retention: str) -> None:
     width = "1 day" if "day" in retention else "1 hour"
-    with pytest.raises(TimeSeriesError, match="at least two buckets"):
+    with pytest.raises(TimescaleDBError, match="at least two buckets"):
         ContinuousAggregate("short", counted(hypertable(retention).c["at"], width))
 
 
 def test_days_that_begin_within_an_hour_are_refused() -> None:
     time = hypertable(KEEP).c["at"]
-    with pytest.raises(TimeSeriesError, match="Days in Asia/Kolkata begin within a bucket"):
+    with pytest.raises(TimescaleDBError, match="Days in Asia/Kolkata begin within a bucket"):
         time_bucket("1 hour", time, timezone="Asia/Kolkata")
     time_bucket("30 minutes", time, timezone="Asia/Kolkata")
     # An hour that Berlin's clock repeats is two, so hours are counted in UTC, and days are not.
@@ -171,11 +171,11 @@ def test_levels_are_multiples_and_share_one_time_zone() -> None:
     assert daily.timezone == "Europe/Berlin"
     weekly = ContinuousAggregate("weekly", counted(daily.c["bucket"], "1 week"))
     ContinuousAggregate("monthly", counted(daily.c["bucket"], "1 month"))
-    with pytest.raises(TimeSeriesError, match="no multiple of those of weekly"):
+    with pytest.raises(TimescaleDBError, match="no multiple of those of weekly"):
         ContinuousAggregate("monthly2", counted(weekly.c["bucket"], "1 month"))
-    with pytest.raises(TimeSeriesError, match="name the time zone on the lowest level"):
+    with pytest.raises(TimescaleDBError, match="name the time zone on the lowest level"):
         time_bucket("1 week", daily.c["bucket"], timezone="UTC")
-    with pytest.raises(TimeSeriesError, match="Two continuous aggregates have the name daily"):
+    with pytest.raises(TimescaleDBError, match="Two continuous aggregates have the name daily"):
         ContinuousAggregate("daily", counted(hourly.c["bucket"], "1 day"))
 
 

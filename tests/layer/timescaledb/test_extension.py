@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import Connection
 
-from my_project.data_layer.database.embedded import (
+from my_project.data_layer.database.migrations import MigrationError
+from my_project.data_layer.devservers.postgresql import (
     EmbeddedServer,
 )
-from my_project.data_layer.database.migrations import MigrationError
 from tests.layer.timescaledb.conftest import Project
 
 MIGRATION = """

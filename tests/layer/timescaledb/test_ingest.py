@@ -17,11 +17,11 @@ from sqlalchemy import (
 )
 
 from my_project.data_layer.database import Database
-from my_project.data_layer.timeseries import (
+from my_project.data_layer.timescaledb import (
     KEEP,
     ContinuousAggregate,
     Hypertable,
-    TimeSeriesError,
+    TimescaleDBError,
     backfill,
     time_bucket,
 )
@@ -100,5 +100,5 @@ async def test_dates_are_the_same_days_in_every_time_zone(
 
 
 async def test_rows_without_a_time_are_refused(database: Database) -> None:
-    with pytest.raises(TimeSeriesError, match="lack at, by which it is partitioned"):
+    with pytest.raises(TimescaleDBError, match="lack at, by which it is partitioned"):
         await backfill(database, TICKS, [(1,)], key=["at"], columns=["value"])

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from my_project.data_layer.database.migrations import MigrationError
-from my_project.data_layer.timeseries import catalog
+from my_project.data_layer.timescaledb import catalog
 from tests.layer.timescaledb.conftest import OBJECTS, Project
 
 READINGS = """

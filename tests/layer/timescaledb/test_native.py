@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from my_project.data_layer.checklist import Verdict
 from my_project.data_layer.database import Database, copy_in
-from my_project.data_layer.timeseries import backfill, checks, refresh
+from my_project.data_layer.timescaledb import backfill, checks, refresh
 from tests.data_layer.fixtures import settings_of
 from tests.layer import PATIENCE
 from tests.layer.timescaledb.conftest import Project
@@ -116,7 +116,7 @@ async def test_a_job_that_fails_is_told_by_the_check(
     monkeypatch.setenv("DATABASE_URL", address)
     monkeypatch.setenv("MIGRATION_URL", address)
     monkeypatch.chdir(project.folder)
-    survey = {check.id: check for check in checks.timeseries_checks()}
+    survey = {check.id: check for check in checks.timescaledb_checks()}
     assert (await survey["DL-TS-07"].probe()).verdict is Verdict.PASSED
     project.query("INSERT INTO readings VALUES (now() - interval '3 days', 0)")
     [(job,)] = project.query(
@@ -130,7 +130,7 @@ async def test_a_job_that_fails_is_told_by_the_check(
         " JOIN timescaledb_information.jobs USING (job_id) WHERE config ? 'mat_hypertable_id'",
         ("Failed",),
     )
-    survey = {check.id: check for check in checks.timeseries_checks()}
+    survey = {check.id: check for check in checks.timescaledb_checks()}
     finding = await survey["DL-TS-07"].probe()
     assert finding.verdict is Verdict.FAILED
     assert f"Job {job} (policy_refresh_continuous_aggregate) of inverse failed last" in (
@@ -140,7 +140,7 @@ async def test_a_job_that_fails_is_told_by_the_check(
 
     project.query(f"SELECT alter_job({job}, scheduled => false)")
     project.query("DELETE FROM _timescaledb_internal.bgw_job_stat")
-    survey = {check.id: check for check in checks.timeseries_checks()}
+    survey = {check.id: check for check in checks.timescaledb_checks()}
     finding = await survey["DL-TS-07"].probe()
     assert f"Job {job} (policy_refresh_continuous_aggregate) of inverse is paused" in (
         finding.evidence

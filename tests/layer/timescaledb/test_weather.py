@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
 from my_project.data_layer.database import Database, copy_in, fetch_all
-from my_project.data_layer.timeseries import (
+from my_project.data_layer.timescaledb import (
     ContinuousAggregate,
-    TimeSeriesError,
+    TimescaleDBError,
     backfill,
     refresh,
 )
@@ -148,9 +148,9 @@ async def test_rows_older_than_the_retention_are_refused_and_nothing_is_written(
 ) -> None:
     now = datetime.now(UTC)
     rows = [Row(1, now - timedelta(days=days), 1.0, 0.0) for days in (5, 400)]
-    with pytest.raises(TimeSeriesError, match="would erase what weather_hourly still holds"):
+    with pytest.raises(TimescaleDBError, match="would erase what weather_hourly still holds"):
         await backfill(stations, Reading, rows, key=["station_id", "taken_at"])
-    with pytest.raises(TimeSeriesError, match="drops what is older than 1 year"):
+    with pytest.raises(TimescaleDBError, match="drops what is older than 1 year"):
         await refresh(stations, HOURLY, since=now - timedelta(days=400))
     async with stations.read_only() as session:
         assert await session.scalar(select(func.count()).select_from(Reading)) == 0

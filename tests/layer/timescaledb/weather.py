@@ -1,4 +1,4 @@
-"""A second domain: weather stations, written as docs/data-layer/timeseries.md says."""
+"""A second domain: weather stations, written as docs/data-layer/timescaledb.md says."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from my_project.data_layer.database import (
     Base,
     BigIntKey,
 )
-from my_project.data_layer.timeseries import (
+from my_project.data_layer.timescaledb import (
     ContinuousAggregate,
     Hypertable,
     time_bucket,

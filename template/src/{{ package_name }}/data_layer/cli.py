@@ -18,7 +18,7 @@ from .project import import_all, root
 
 if TYPE_CHECKING:
     from .checklist import Check
-    from .throwaway import Story
+    from .devservers.throwaway import Story
 
 Server = Annotated[
     str | None,
@@ -160,7 +160,7 @@ def create_cli(
 
         Your own database and `.env` play no part.
         """
-        from .throwaway import show
+        from .devservers.throwaway import show
 
         report = show(story, [*wiring.checks(declare=declare), *checks], server)
         raise typer.Exit(0 if report.ok else 1)
@@ -178,7 +178,7 @@ def create_cli(
 
         The exit code is the command's own.
         """
-        from .throwaway import run
+        from .devservers.throwaway import run
 
         raise typer.Exit(run(command, server))
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from sqlalchemy import Select, extract, func, literal_column, select
 
 from ..data_layer.database import Database, ReadSession, fetch_all, statement
-from ..data_layer.timeseries import (
+from ..data_layer.timescaledb import (
     KEEP,
     Backfilled,
     ContinuousAggregate,
@@ -138,7 +138,7 @@ async def closes(
     """One price for every bucket of `every`, with the last observation carried over the gaps."""
     return await fetch_all(
         session,
-        statement(__package__, "sql/timeseries/closes.sql"),
+        statement(__package__, "sql/timescaledb/closes.sql"),
         Close,
         symbol=symbol,
         every=every,
@@ -150,7 +150,7 @@ async def closes(
 async def latest_trades(session: ReadSession) -> list[LatestTrade]:
     """The last trade of every instrument that has one, by symbol."""
     return await fetch_all(
-        session, statement(__package__, "sql/timeseries/latest_trades.sql"), LatestTrade
+        session, statement(__package__, "sql/timescaledb/latest_trades.sql"), LatestTrade
     )
 
 
@@ -160,7 +160,7 @@ async def trades(
     """The trades of `symbol` from `since` up to, not including, `until`, the earliest first."""
     return await fetch_all(
         session,
-        statement(__package__, "sql/timeseries/trades.sql"),
+        statement(__package__, "sql/timescaledb/trades.sql"),
         Tick,
         symbol=symbol,
         since=since,

@@ -11,8 +11,9 @@ from rich.table import Table
 from sqlalchemy import Double, ForeignKey, Numeric, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..data_layer.analytics import (
-    AnalyticsSettings,
+from ..data_layer.database import Base, Database, ReadSession
+from ..data_layer.duckdb import (
+    DuckDBSettings,
     Export,
     Lake,
     WrittenBack,
@@ -21,7 +22,6 @@ from ..data_layer.analytics import (
     sql_file,
     write_back,
 )
-from ..data_layer.database import Base, Database, ReadSession
 from .models import DailyBar, Instrument, Price, Trade
 
 SHORT, LONG = 20, 60
@@ -78,7 +78,7 @@ async def compute_indicators(database: Database, lake: Lake, *, run_id: str) -> 
     """Compute the indicators of all exported bars and bring them into their table, once a run."""
     with analysis(lake) as lakeside:
         result = lakeside.query(
-            sql_file(__package__, "sql/analytics/indicators.sql"), short=SHORT, long=LONG
+            sql_file(__package__, "sql/duckdb/indicators.sql"), short=SHORT, long=LONG
         )
         return await write_back(
             database, Indicator, result, key=["instrument_id", "day"], run_id=run_id
@@ -128,7 +128,7 @@ async def story(database: Database, console: Console) -> None:
     """Export the history, ask it, bring indicators back, and draw them."""
     console.rule("Analytics: Parquet, DuckDB, and back")
     with tempfile.TemporaryDirectory() as folder:
-        lake = Lake(AnalyticsSettings(lake=Path(folder), threads=1))
+        lake = Lake(DuckDBSettings(lake=Path(folder), threads=1))
         for one in (TRADES, BARS):
             done = await export(database, lake, one)
             size = sum(path.stat().st_size for path in done.files)
@@ -149,9 +149,7 @@ async def story(database: Database, console: Console) -> None:
 
 def _show_years(lake: Lake, console: Console) -> None:
     with analysis(lake) as lakeside:
-        result = lakeside.query(
-            sql_file(__package__, "sql/analytics/history.sql"), since="2011-01-01"
-        )
+        result = lakeside.query(sql_file(__package__, "sql/duckdb/history.sql"), since="2011-01-01")
         table = Table(*(column[0] for column in result.description or ()), title="By year")
         for row in result.fetchmany(6):
             table.add_row(*map(str, row))

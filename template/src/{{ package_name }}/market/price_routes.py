@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from ..data_layer.database import NotFound
-from ..data_layer.ephemeral.http import CacheDependency
 from ..data_layer.http import DatabaseDependency, EntityNotFound, documented
+from ..data_layer.redis.http import CacheDependency
 from . import prices
 
 router = APIRouter(tags=["market"])

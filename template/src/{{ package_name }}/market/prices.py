@@ -12,7 +12,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from ..data_layer.database import Database, WriteSession, fetch_all
-from ..data_layer.ephemeral import Cache, Computed, Source, Store, TimeToLive
+from ..data_layer.redis import Cache, Computed, Source, Store, TimeToLive
 from . import samples
 from .models import Instrument, Trade
 from .samples import Tick

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 from taskiq import TaskiqDepends
 
 from ..data_layer.database import Database
-from ..data_layer.ephemeral import Store
-from ..data_layer.ephemeral.limits import Limit, Limiter
-from ..data_layer.ephemeral.queue import Queue, run_worker, task
+from ..data_layer.redis import Store
+from ..data_layer.redis.limits import Limit, Limiter
+from ..data_layer.redis.queue import Queue, run_worker, task
 from . import queries
 from .models import Trade
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, status
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from ..data_layer.ephemeral import RedisUnavailable
-from ..data_layer.ephemeral.http import LiveDependency, events, subscription_to
-from ..data_layer.ephemeral.live import Subscription
 from ..data_layer.http import Unavailable, documented
+from ..data_layer.redis import RedisUnavailable
+from ..data_layer.redis.http import LiveDependency, events, subscription_to
+from ..data_layer.redis.live import Subscription
 from .routes import Body, MoneyText, Symbol
 
 router = APIRouter(tags=["market"])

@@ -17,9 +17,9 @@ DAYS = [datetime(2024, month, 15, tzinfo=UTC) for month in (1, 1, 2)]
 @pytest.fixture(autouse=True)
 def _own_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the settings lead to an empty lake, and the project declare no exports."""
-    monkeypatch.setenv("ANALYTICS_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("DUCKDB_LAKE", str(tmp_path / "lake"))
     # One connection: a small server may have one session for all.
-    monkeypatch.setenv("ANALYTICS_THREADS", "1")
+    monkeypatch.setenv("DUCKDB_THREADS", "1")
     monkeypatch.setattr(layer.duckdb.declarations, "_declared", {})
 
 
@@ -59,7 +59,7 @@ async def test_an_analysis_sees_every_value_and_changes_nothing(
         ).fetchall()
         assert [(name, price) for name, price, _ in rows] == [("thing 2", 2), ("thing 3", 3)]
         assert [moment.astimezone(UTC) for *_, moment in rows] == DAYS[1:]
-        with pytest.raises(layer.duckdb.AnalyticsError):
+        with pytest.raises(layer.duckdb.DuckDBError):
             lake.query("DROP VIEW things")
 
 

@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 
-from my_project.data_layer.ephemeral import RedisSettings
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer
-from my_project.data_layer.ephemeral.http import ephemeral_resources
+from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.http import metrics, problems
+from my_project.data_layer.redis import RedisSettings
+from my_project.data_layer.redis.http import redis_resources
 from tests.data_layer.redis.fixtures import settings_of
 
 
@@ -37,7 +37,7 @@ def application(settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> Fas
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with ephemeral_resources(app.state):
+        async with redis_resources(app.state):
             yield
 
     app = FastAPI(lifespan=lifespan)

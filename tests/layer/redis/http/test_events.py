@@ -13,9 +13,11 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer
-from my_project.data_layer.ephemeral.http import events, subscription_to
-from my_project.data_layer.ephemeral.live import Live, Subscription
+from my_project.data_layer.devservers.redis import EmbeddedServer
+from my_project.data_layer.redis.http import events, subscription_to
+from my_project.data_layer.redis.live import Live, Subscription
+
+from tests.layer import PATIENCE
 
 from .conftest import problem, served
 
@@ -39,7 +41,7 @@ async def listening(app: FastAPI) -> AsyncIterator[tuple[Live, int]]:
         # Not `serve`, which would take the signals of the test run.
         running = asyncio.create_task(server._serve([listener]))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while not server.started:
                     await asyncio.sleep(0.01)
             yield app.state.live, listener.getsockname()[1]
@@ -61,12 +63,12 @@ class Client:
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
         resume = f"Last-Event-ID: {last}\r\n" if last else ""
         client.writer.write(f"GET /prices HTTP/1.1\r\nHost: desk\r\n{resume}\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             client.headers = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
         return client
 
     async def chunk(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             return (await self.reader.readexactly(size + 2)).decode()
 
@@ -128,7 +130,7 @@ async def test_two_hundred_clients_connect_and_vanish(app: FastAPI) -> None:
             assert event["data"] == '"hello"'
         for client in clients:
             client.vanish()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while live.clients:
                 await asyncio.sleep(0.02)
             await live.stopped()

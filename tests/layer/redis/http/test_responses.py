@@ -6,10 +6,10 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from pydantic import TypeAdapter
 
-from my_project.data_layer.ephemeral import TimeToLive
-from my_project.data_layer.ephemeral.embedded import EmbeddedServer
-from my_project.data_layer.ephemeral.http import CacheDependency, Representation, respond
-from my_project.data_layer.ephemeral.policies import Computed, Source
+from my_project.data_layer.devservers.redis import EmbeddedServer
+from my_project.data_layer.redis import TimeToLive
+from my_project.data_layer.redis.http import CacheDependency, Representation, respond
+from my_project.data_layer.redis.policies import Computed, Source
 
 from .conftest import served
 

@@ -54,7 +54,7 @@ async def test_a_limited_route_answers_429(client: AsyncClient) -> None:
     assert refused.headers["content-type"] == "application/problem+json"
     assert 0 < int(refused.headers["retry-after"]) <= 60
     metrics = (await client.get("/metrics")).text
-    assert "ephemeral_available 1.0" in metrics
+    assert "redis_available 1.0" in metrics
 
 
 @pytest.mark.standard("DL-RD-26")

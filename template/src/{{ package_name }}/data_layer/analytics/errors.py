@@ -1,7 +1,0 @@
-"""The error of this module."""
-
-from ..errors import DataLayerError
-
-
-class AnalyticsError(DataLayerError):
-    """An export, a query or a write-back that can't do what it says; nothing half is left."""

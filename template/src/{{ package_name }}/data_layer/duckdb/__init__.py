@@ -1,0 +1,32 @@
+"""DuckDB: exports to Parquet, queries over the lake, results back into PostgreSQL."""
+
+from .declarations import Export, export_named, exports
+from .errors import DuckDBError
+from .export import Exported, Progress, export
+from .lake import Lake, LakeFile, Layout, PlainLayout, SeriesFile
+from .period import Period
+from .query import Analysis, analysis, sql_file
+from .settings import DuckDBSettings
+from .writeback import WrittenBack, write_back
+
+__all__ = [
+    "Analysis",
+    "DuckDBError",
+    "DuckDBSettings",
+    "Export",
+    "Exported",
+    "Lake",
+    "LakeFile",
+    "Layout",
+    "Period",
+    "PlainLayout",
+    "Progress",
+    "SeriesFile",
+    "WrittenBack",
+    "analysis",
+    "export",
+    "export_named",
+    "exports",
+    "sql_file",
+    "write_back",
+]

@@ -1,0 +1,107 @@
+"""What is exported, declared beside the models."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Column, SelectBase, Table, TextClause, select
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
+
+from .errors import DuckDBError
+from .period import Period
+
+Source = Table | type[DeclarativeBase] | SelectBase | TextClause
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LATEST = timedelta(days=36_500)
+_declared: dict[str, "Export"] = {}
+
+
+class Export:
+    """A table or a query that is copied to Parquet, one file for each period of time.
+
+    Declaring it is enough for the commands, the checks and the views to know it, once its module
+    is imported: name it in `__main__.py`, as `create_cli(declares=[…])`.
+
+        TRADES = Export("trades", Trade, time=Trade.executed_at, period="month")
+
+    Serves the standard's "export relevant data to Parquet files".
+
+    Args:
+        name: of the export and of its view in DuckDB: lowercase letters, digits and underscores.
+        of: a model, a table, a `select` or a `text` of SQL without parameters.
+        time: the column that places a row in its period: a timestamp or a date, never NULL.
+        period: the time that one file spans. Files of some 10 to 500 MB are read best.
+        order_by: columns by which the rows of a file are sorted; the time by default. Scans skip
+            the row groups whose values can't match.
+        late: for how long rows may come later than others with a later time. What is older than
+            the newest exported row by more than this is not looked at again.
+        every: how often the export is meant to run; `check` looks whether it did.
+        source, asset, timeframe: the first parts of the file names, as the convention
+            `{source}_{asset}_{timeframe}_{start}_{end}.parquet` has them: lowercase letters, digits
+            and hyphens. By default the project, the export, and `tick`.
+
+    Raises:
+        DuckDBError: the declaration can't work; the sentence says why.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        of: Source,
+        *,
+        time: str | Column[Any] | InstrumentedAttribute[Any],
+        period: Literal["day", "week", "month", "year"] = "month",
+        order_by: Sequence[str] = (),
+        late: timedelta = timedelta(0),
+        every: timedelta | None = None,
+        source: str = __name__.partition(".")[0].replace("_", "-"),
+        asset: str | None = None,
+        timeframe: str = "tick",
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise DuckDBError(
+                f"The export's name {name!r} is not made of lowercase letters, digits and "
+                "underscores, beginning with a letter; write one like trades."
+            )
+        if name in _declared:
+            raise DuckDBError(f"Two exports have the name {name}; rename one.")
+        if not timedelta(0) <= late <= _LATEST:
+            raise DuckDBError(
+                f"The export {name} says that rows come {late} late; give 0 to {_LATEST.days} days."
+            )
+        self.name = name
+        self.statement = of if isinstance(of, SelectBase | TextClause) else select(of)
+        self.time = time if isinstance(time, str) else time.key
+        self.period = Period(period)
+        self.order_by = tuple(order_by) or (self.time,)
+        self.late = late
+        self.every = every
+        self.source = source
+        self.asset = asset or name.replace("_", "-")
+        self.timeframe = timeframe
+        _declared[name] = self
+
+    def __repr__(self) -> str:
+        return f"Export({self.name!r})"
+
+
+def exports() -> list[Export]:
+    """Every export that is declared, by name."""
+    return [_declared[name] for name in sorted(_declared)]
+
+
+def export_named(name: str) -> Export:
+    """The export of that name.
+
+    Raises:
+        DuckDBError: there is none; the sentence says which there are.
+    """
+    if name not in _declared:
+        known = ", ".join(sorted(_declared)) or "none"
+        raise DuckDBError(
+            f"There is no export {name!r}; declared: {known}. An export counts once its module is "
+            "named in __main__.py, as create_cli(declares=[…])."
+        )
+    return _declared[name]

@@ -1,0 +1,127 @@
+"""Queries over the lake: a view for each export, nothing but reading, within limits."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import duckdb
+
+from .connection import limited
+from .declarations import Export, exports
+from .errors import DuckDBError
+from .extension import first_line, identifier, literal
+from .lake import Lake
+
+_EXPLAIN = re.compile(r"\A\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
+
+
+class Analysis:
+    """A DuckDB that can read the lake and the folders of `DUCKDB_READABLE`, and nothing else.
+
+    It can neither write a file nor load an extension nor reach the network. Made by `analysis`.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, missing: Sequence[Export]) -> None:
+        self._connection = connection
+        self._missing = {export.name for export in missing}
+
+    def query(self, statement: str, /, **parameters: Any) -> duckdb.DuckDBPyConnection:
+        """Run one SELECT and return its result.
+
+        The result gives rows by `fetchall()`, Arrow by `to_arrow_table()` or, in batches,
+        `to_arrow_reader()`, and where these are installed a data frame of Polars by `pl()` and of
+        pandas by `df()`.
+
+        Args:
+            statement: one SELECT; its parameters are written `$name`, with a type
+                `CAST($name AS type)`.
+            parameters: their values.
+
+        Raises:
+            DuckDBError: it is no single SELECT, or DuckDB refuses it.
+        """
+        try:
+            # What EXPLAIN ANALYZE explains it also does.
+            statements = duckdb.extract_statements(_EXPLAIN.sub("", statement))
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise DuckDBError(
+                    "An analysis takes one SELECT; it changes no data, no settings and no files. "
+                    "Results go back by write_back, or into a file by `export query --output`."
+                )
+            wanted = statements[0].named_parameters
+            if wanted != parameters.keys():
+                raise DuckDBError(
+                    f"The statement has the parameters {_listed(wanted)}, and was given "
+                    f"{_listed(parameters)}."
+                )
+            # A cursor of its own, so that two results can be read by turns.
+            return self._connection.cursor().execute(statement, parameters or None)
+        except duckdb.OutOfMemoryException as error:
+            raise DuckDBError(
+                f"The query needs more memory or disk than it may take ({first_line(error)}); "
+                "raise DUCKDB_MEMORY_LIMIT, or read fewer columns and a shorter time."
+            ) from error
+        except duckdb.Error as error:
+            raise DuckDBError(f"DuckDB refuses the query: {self._reason(error)}") from error
+
+    def _reason(self, error: duckdb.Error) -> str:
+        text = str(error).strip()
+        for name in self._missing:
+            if f"Table with name {name} does not exist" in text:
+                return f"the export {name} has no file yet; run `export run {name}`."
+        return text
+
+
+@contextmanager
+def analysis(lake: Lake, *, only: Sequence[Export] | None = None) -> Iterator[Analysis]:
+    """Open the lake for queries. Serves "DuckDB queries in separate analysis process".
+
+    Each export with a file is a view of its name. A long query holds this process: let it be one
+    of its own, as `export query` is.
+
+    Args:
+        lake: where the files are, and the limits.
+        only: the exports that become views; all that are declared by default.
+    """
+    missing = []
+    with limited(lake.settings) as connection:
+        folders = [lake.folder, *lake.settings.readable_folders()]
+        listed = ", ".join(literal(f"{folder}{os.sep}") for folder in folders)
+        connection.execute(f"SET allowed_directories = [{listed}]")
+        connection.execute("SET enable_external_access = false")
+        for export in exports() if only is None else only:
+            files = lake.files(export)
+            if not files:
+                missing.append(export)
+                continue
+            paths = ", ".join(literal(str(file.path)) for file in files)
+            connection.execute(
+                f"CREATE VIEW {identifier(export.name)} AS FROM read_parquet([{paths}])"
+            )
+        connection.execute("SET lock_configuration = true")
+        yield Analysis(connection, missing)
+
+
+@cache
+def sql_file(package: str, name: str) -> str:
+    """The SQL in the file `name` that lies beside the modules of `package`.
+
+    Args:
+        package: usually `__package__`.
+        name: the path of the file within the package, for example `sql/duckdb/rollup.sql`.
+
+    Raises:
+        DuckDBError: there is no such file.
+    """
+    try:
+        return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise DuckDBError(f"The package {package} has no SQL file {name}.") from None
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"${name}" for name in sorted(names)) or "none"

@@ -1,0 +1,28 @@
+"""Ephemeral data in Redis: the cache, keys, times to live, and the one door to the server."""
+
+from .cache import Cache, cached
+from .errors import InvalidKey, InvalidTimeToLive, RedisLayerError, RedisUnavailable
+from .keys import Key, digest
+from .lifetime import TimeToLive
+from .policies import Computed, Configuration, InvalidPolicy, Source, UserData
+from .settings import RedisSettings
+from .store import Store
+
+__all__ = [
+    "Cache",
+    "Computed",
+    "Configuration",
+    "InvalidKey",
+    "InvalidPolicy",
+    "InvalidTimeToLive",
+    "Key",
+    "RedisLayerError",
+    "RedisSettings",
+    "RedisUnavailable",
+    "Source",
+    "Store",
+    "TimeToLive",
+    "UserData",
+    "cached",
+    "digest",
+]

@@ -1,0 +1,108 @@
+"""What kind of data is cached: the kind decides how long it may stay and what makes it go."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from .errors import RedisLayerError
+from .keys import Key
+from .lifetime import TimeToLive
+
+Value = TypeVar("Value")
+
+BRIEFLY = TimeToLive(timedelta(seconds=5))
+LONGEST_CONFIGURATION = timedelta(minutes=5)
+
+
+class InvalidPolicy(RedisLayerError):
+    """A policy that contradicts the rule of its kind of data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Data that computed results are made from, by a name such as `trades`."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        Key("any", "any", self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Policy(Generic[Value]):
+    """What the three kinds have in common; declare one of them for each entity.
+
+    Attributes:
+        entity: the second part of the key.
+        type: what is cached: a pydantic model, a dataclass, or whatever pydantic turns into JSON
+            and back. Within a process everybody gets the same object, so let it be immutable.
+        ttl: how long it stays in Redis.
+        version: the version of its schema; raise it with every change of the type.
+        local: how long it stays within a process, as far as `REDIS_LOCAL_TTL` allows; None: not.
+        absent: how long it is remembered that there is none; None: not at all.
+        loading: how long loading takes at most. That long others wait for the one who loads.
+        sources: what makes the values go when it changes.
+    """
+
+    entity: str
+    type: type[Value]
+    ttl: TimeToLive
+    version: int = field(default=1, kw_only=True)
+    local: TimeToLive | None = field(default=BRIEFLY, kw_only=True)
+    absent: TimeToLive | None = field(default=None, kw_only=True)
+    loading: TimeToLive = field(default=TimeToLive(timedelta(seconds=5)), kw_only=True)
+
+    # No property: every hit within the process looks at it.
+    sources: tuple[Source, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        Key("any", self.entity, "any", self.version)
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """From JSON and to JSON."""
+        return TypeAdapter(self.type)
+
+
+@dataclass(frozen=True, eq=False)
+class UserData(_Policy[Value]):
+    """What people change and want to see changed: `Cache.invalidate` with every write."""
+
+
+@dataclass(frozen=True, eq=False)
+class Configuration(_Policy[Value]):
+    """What seldom changes and may lag: it goes by its time to live, of five minutes at most."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ttl.value > LONGEST_CONFIGURATION:
+            raise InvalidPolicy(
+                f"The configuration {self.entity} would stay for {self.ttl.value}; nothing "
+                f"invalidates it, so keep it for {LONGEST_CONFIGURATION} at most."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Computed(_Policy[Value]):
+    """What is computed from other data: `Cache.changed` with every write of one of its sources.
+
+    Attributes:
+        of: the sources.
+    """
+
+    of: tuple[Source, ...] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.of:
+            raise InvalidPolicy(
+                f"{self.entity} is computed from nothing; name its sources, or let it be a "
+                "Configuration."
+            )
+        object.__setattr__(self, "sources", self.of)
+
+
+Policy = UserData[Value] | Configuration[Value] | Computed[Value]

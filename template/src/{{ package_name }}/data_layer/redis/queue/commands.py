@@ -1,0 +1,181 @@
+"""The commands `queue worker`, `scheduler`, `jobs` and `dead-letters`."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from taskiq import async_shared_broker
+
+from ...database import Database
+from ..cache import Cache
+from ..store import Store
+from .broker import TROUBLE
+from .errors import QueueError, QueueUnreachable
+from .queue import Queue
+from .worker import Scheduler, run_scheduler, run_worker
+
+PROGRAM = __name__.partition(".")[0].replace("_", "-")
+
+dead_letters = typer.Typer(
+    help="Jobs that failed for good: look at them, try them again.", no_args_is_help=True
+)
+
+
+def queue_commands(declare: Callable[[], None]) -> typer.Typer:
+    """The command group.
+
+    Args:
+        declare: imports the modules that declare tasks; the worker and the scheduler call it.
+    """
+    commands = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        epilog=f"""
+**Examples**
+
+`{PROGRAM} queue worker` — do the jobs of the queue; start as many as you need
+
+`{PROGRAM} queue scheduler` — send the tasks that have a schedule
+
+`{PROGRAM} queue dead-letters retry --all` — try again what has failed for good
+""",
+    )
+
+    @commands.command()
+    def worker() -> None:
+        """Do the jobs of the queue until Ctrl-C or SIGTERM, then end those that run.
+
+        It knows the tasks of the modules that `__main__.py` names.
+        """
+        _log()
+        declare()
+        asyncio.run(_work())
+
+    @commands.command()
+    def scheduler() -> None:
+        """Send the tasks that have a schedule, until Ctrl-C or SIGTERM.
+
+        Several may run: each tick is sent once.
+        """
+        _log()
+        declare()
+        asyncio.run(_schedule())
+
+    @commands.command()
+    def jobs() -> None:
+        """Say how many jobs wait, run and are dead."""
+
+        async def ask() -> None:
+            async with _queue() as queue:
+                state = await queue.state()
+            typer.echo(
+                f"{state.jobs - state.running:,} waiting, {state.running:,} running, "
+                f"{state.delayed:,} delayed, {state.dead:,} dead; {state.workers} workers; "
+                f"the oldest job is {state.oldest:,.0f} s old."
+            )
+
+        asyncio.run(ask())
+
+    commands.add_typer(dead_letters, name="dead-letters")
+    return commands
+
+
+@dead_letters.command("ls")
+def list_dead_letters(
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+) -> None:
+    """Show the dead letters, newest first, each with the reason."""
+
+    async def show() -> None:
+        async with _queue() as queue:
+            letters = await queue.dead_letters(limit=limit)
+            dead = (await queue.state()).dead
+        table = Table("id", "died", "task", "arguments", "reason")
+        for letter in letters:
+            died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}Z"
+            table.add_row(letter.id, died, letter.task, letter.arguments, letter.reason)
+        if letters:
+            Console().print(table)
+        typer.echo(f"{len(letters):,} of {dead:,} dead letters.")
+
+    asyncio.run(show())
+
+
+@dead_letters.command("retry")
+def retry_dead_letters(
+    ids: Annotated[list[str] | None, typer.Argument(help="Which ones.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+) -> None:
+    """Put dead letters back into the queue, with all their attempts."""
+    if bool(ids) == every:
+        raise QueueError("Name the ids that `dead-letters ls` shows, or give --all; one of both.")
+
+    async def retry() -> None:
+        async with _queue() as queue:
+            back = 0
+            chosen = ids or [letter.id for letter in await queue.dead_letters(limit=1_000_000)]
+            for one in chosen:
+                back += await queue.retry(one)
+        typer.echo(f"{back:,} of {len(chosen):,} are in the queue again.")
+
+    asyncio.run(retry())
+
+
+async def _work() -> None:
+    if not async_shared_broker.get_all_tasks():
+        raise QueueError(
+            "No task is declared; name the modules that declare yours in __main__.py, as "
+            "create_cli(declares=[…])."
+        )
+    async with _queue() as queue, Database.open() as database, Store.open() as store:
+        await queue.state()
+        async with Cache.open(store) as cache:
+            provide = {Database: database, Store: store, Cache: cache}
+            await run_worker(queue, _told_to_stop(), provide)
+
+
+async def _schedule() -> None:
+    async with _queue() as queue:
+        await queue.state()
+        if not await Scheduler.of(queue).crons():
+            raise QueueError(
+                "No task has a schedule; declare one with @task(…, schedule=…), and name its "
+                "module in __main__.py, as create_cli(declares=[…])."
+            )
+        running = asyncio.create_task(run_scheduler(queue))
+        stop = asyncio.create_task(_told_to_stop().wait())
+        await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _queue() -> AsyncIterator[Queue]:
+    async with Queue.open() as queue:
+        try:
+            yield queue
+        except TROUBLE as error:
+            raise QueueUnreachable(
+                f"The queue does not answer ({type(error).__name__}); see REDIS_QUEUE_URL, and "
+                "whether its server runs."
+            ) from error
+
+
+def _told_to_stop() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _log() -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
