@@ -1,4 +1,7 @@
-"""The command line of this project: the data layer's commands and what you add to them."""
+"""The command line of this project: the data layer's commands and what you add to them.
+
+Every command waits for what this file imports, so let it name your modules and import few.
+"""
 
 from .data_layer.cli import create_cli
 

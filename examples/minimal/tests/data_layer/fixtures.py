@@ -9,9 +9,8 @@ The server is the first of these that is there:
 On it, this run creates databases with names of its own,
 `test_minimal_…`,
 and drops those and no others at the end. A run that was killed leaves them behind on the server
-of `TEST_DATABASE_URL`. With `TEST_MIGRATIONS=0` they stay unmigrated, which is enough for the data
-layer's own tests where the server lacks an extension of the project. The developer's `.env` and
-`DATABASE_*` variables play no part.
+of `TEST_DATABASE_URL`. With `TEST_MIGRATIONS=0` they stay without tables, for tests that need none
+of the project's. The developer's `.env` and `DATABASE_*` variables lead no test to a server.
 """
 
 import asyncio
@@ -19,7 +18,6 @@ import contextlib
 import gc
 import os
 import secrets
-import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,11 +38,10 @@ from minimal.data_layer.database import (
     Database,
     DatabaseSettings,
 )
-from minimal.data_layer.database.embedded import (
-    EmbeddedServer,
+from minimal.data_layer.database.migrations import upgrade
+from minimal.data_layer.devservers.postgresql import (
     embedded_server,
 )
-from minimal.data_layer.database.migrations import upgrade
 from minimal.data_layer.errors import DataLayerError
 
 # How long an example takes says more of the machine than of the code.
@@ -53,6 +50,8 @@ settings.load_profile("unhurried")
 
 IMAGE = "postgres:18"
 PREFIX = "test_minimal_"
+# The layer's own variables and libpq's.
+FOREIGN = ("DUCKDB_", "DATABASE_", "FILES_", "MIGRATION_", "PG", "REDIS_")
 
 
 class DatabaseRun:
@@ -241,12 +240,27 @@ def _sentence(error: Exception) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _forget_the_developers_settings(config)
     told = getattr(config, "workerinput", {}).get("database_run")
     if told is None:
         run = DatabaseRun(config.rootpath)
     else:
         run = DatabaseRun.of_worker(config.rootpath, told)
     config.stash[RUN] = run
+
+
+def _forget_the_developers_settings(config: pytest.Config) -> None:
+    """Let whatever reads its settings without being told otherwise find no database at all."""
+    environment = pytest.MonkeyPatch()
+    config.add_cleanup(environment.undo)
+    # A password or a certificate may be that of the server of TEST_DATABASE_URL.
+    kept = ("PGPASS", "PGSSL") if "TEST_DATABASE_URL" in os.environ else ()
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) and not name.startswith(kept):
+            environment.delenv(name)
+    # The environment wins over `.env`; nothing listens on port 1.
+    for name in ("DATABASE_URL", "MIGRATION_URL"):
+        environment.setenv(name, "postgresql://nobody@127.0.0.1:1/no_test_database")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -263,19 +277,6 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if config.stash[RUN].engine:
         terminalreporter.write_line(f"PostgreSQL of these tests: {config.stash[RUN].engine}")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_database_of_the_developer() -> Iterator[None]:
-    """Make whatever reads its settings without being told otherwise find no database at all."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name in list(os.environ):
-            if name.startswith(("DATABASE_", "MIGRATION_")):
-                environment.delenv(name)
-        # The environment wins over `.env`; nothing listens on port 1.
-        environment.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/no_test_database")
-        environment.setenv("MIGRATION_URL", "postgresql://nobody@127.0.0.1:1/no_test_database")
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -318,27 +319,22 @@ async def database(database_settings: DatabaseSettings) -> AsyncIterator[Databas
 
 
 @pytest.fixture
+def database_in_environment(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the settings lead to `database_url` during the test, as in an application of its own.
+
+    Every further setting is that of `.env`, or its default.
+    """
+    for name in ("DATABASE_URL", "MIGRATION_URL"):
+        monkeypatch.setenv(name, database_url.render_as_string(hide_password=False))
+    monkeypatch.setenv("DATABASE_PASSWORD", "")
+
+
+@pytest.fixture
 def empty_database_url(database_run: DatabaseRun) -> Iterator[URL]:
     """A new database without any table, dropped after the test."""
     name = database_run.create()
     yield database_run.url(name)
     database_run.drop(name)
-
-
-@pytest.fixture
-def own_server() -> Iterator[EmbeddedServer]:
-    """A server that the test may stop and kill."""
-    with embedded_server() as server:
-        yield server
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """An empty folder that every user may enter, as a server needs that runs as another user."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 def settings_of(url: URL) -> DatabaseSettings:

@@ -1,35 +1,25 @@
-"""The command line: init, check, demo, embedded, and the groups that the modules add."""
+"""The command line: init, check, demo, embedded, and the groups that the modules add.
 
-import asyncio
-import os
-import secrets
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib import metadata
-from pathlib import Path
-from typing import Annotated, Any
+What a command needs beside this it imports when it runs, so that no other command waits for it.
+"""
 
-import psycopg
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
-from psycopg import sql
-from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy import URL
 from typer.core import TyperGroup
+from typer.main import get_group
 
-from . import checklist, dotenv, wiring
-from .checklist import Check
-from .database import Database, DatabaseSettings
-from .database.migrations import upgrade
+from . import dotenv, wiring
 from .errors import DataLayerError
-from .project import root
+from .project import import_all, root
 
-Story = Callable[[Database, Console], Awaitable[None]]
+if TYPE_CHECKING:
+    from .checklist import Check
+    from .devservers.throwaway import Story
+
 Server = Annotated[
     str | None,
     typer.Option(
@@ -63,7 +53,24 @@ class _Group(TyperGroup):
             raise typer.Exit(2) from None
 
 
-def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> typer.Typer:
+def _late(load: Callable[[], typer.Typer]) -> type[TyperGroup]:
+    """A group that is loaded when somebody calls it; `--help` lists it without that."""
+
+    class Late(TyperGroup):
+        def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+            group = get_group(load())
+            group.help = self.help
+            return group.make_context(info_name, args, parent, **extra)
+
+    return Late
+
+
+def create_cli(
+    *,
+    story: "Story | None" = None,
+    checks: "Sequence[Check]" = (),
+    declares: Sequence[str] = (),
+) -> typer.Typer:
     """The project's command line; add commands of your own to what it returns.
 
     A `DataLayerError` in any command becomes one line on stderr and the exit code 2.
@@ -71,7 +78,15 @@ def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> t
     Args:
         story: what `demo` runs on an empty migrated database, telling the console what it does.
         checks: checks of your own, which `check` asks after the layer's.
+        declares: the full names of modules that declare something for the layer, such as a task;
+            a package stands for every module in it. They are imported by the commands and checks
+            that need what is declared.
     """
+
+    def declare() -> None:
+        for name in declares:
+            import_all(name)
+
     cli = typer.Typer(
         name=PROGRAM,
         cls=_Group,
@@ -120,7 +135,12 @@ def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> t
         """
         if as_json + as_markdown + list_only > 1:
             raise DataLayerError("--json, --markdown and --list exclude each other; give one.")
-        chosen = _chosen([*wiring.checks(), *checks], only or [])
+        import asyncio
+
+        from . import checklist
+
+        prefixes = [prefix.upper() for prefix in only or []]
+        chosen = _chosen([*wiring.checks(prefixes, declare), *checks], prefixes)
         if list_only:
             for one in chosen:
                 typer.echo(f"{one.id}  {one.title}{'' if one.required else ' (not required)'}")
@@ -140,7 +160,9 @@ def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> t
 
         Your own database and `.env` play no part.
         """
-        report = _demo(story, [*wiring.checks(), *checks], server)
+        from .devservers.throwaway import show
+
+        report = show(story, [*wiring.checks(declare=declare), *checks], server)
         raise typer.Exit(0 if report.ok else 1)
 
     @cli.command(
@@ -156,16 +178,20 @@ def create_cli(*, story: Story | None = None, checks: Sequence[Check] = ()) -> t
 
         The exit code is the command's own.
         """
-        raise typer.Exit(_embedded(command, server))
+        from .devservers.throwaway import run
 
-    for name, group in wiring.command_groups().items():
-        cli.add_typer(group, name=name)
+        raise typer.Exit(run(command, server))
+
+    for name, (line, load) in wiring.command_groups(declare).items():
+        cli.add_typer(typer.Typer(cls=_late(load), help=line), name=name)
     return cli
 
 
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
+    from importlib import metadata
+
     try:
         version = metadata.version(PROGRAM)
     except metadata.PackageNotFoundError:
@@ -195,132 +221,10 @@ def _init() -> None:
     )
 
 
-def _chosen(checks: Sequence[Check], prefixes: Sequence[str]) -> list[Check]:
+def _chosen(checks: "Sequence[Check]", prefixes: Sequence[str]) -> "list[Check]":
     for prefix in prefixes:
-        if not any(check.id.startswith(prefix.upper()) for check in checks):
+        if not any(check.id.startswith(prefix) for check in checks):
             raise DataLayerError(
                 f"No check's id begins with {prefix}; `{PROGRAM} check --list` shows them all."
             )
-    wanted = tuple(prefix.upper() for prefix in prefixes)
-    return [check for check in checks if not wanted or check.id.startswith(wanted)]
-
-
-def _demo(story: Story | None, checks: Sequence[Check], server: str | None) -> checklist.Report:
-    console = Console()
-    begun = time.monotonic()
-    with _throwaway_database(console, server) as url, wiring.embedded_services() as services:
-        os.environ.update(_environment(url) | services)
-
-        async def tell() -> checklist.Report:
-            if story is None:
-                console.print(
-                    "No story to tell: pass one as `create_cli(story=…)` in __main__.py.",
-                    markup=False,
-                )
-            else:
-                async with Database.open() as database:
-                    await story(database, console)
-            console.rule("The checklist")
-            return await checklist.run(checks)
-
-        report = asyncio.run(tell())
-        checklist.print_table(report, console)
-    removed = "database is" if server else "server and its data are"
-    console.print(
-        f"The {removed} removed. {time.monotonic() - begun:.1f} s in all.",
-        highlight=False,
-    )
-    return report
-
-
-def _embedded(command: Sequence[str], server: str | None) -> int:
-    console = Console(stderr=True)
-    with _throwaway_database(console, server) as url, wiring.embedded_services() as services:
-        variables = _environment(url) | services
-        # This project's own commands are beside its Python, also where nobody activated it.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        try:
-            child = subprocess.Popen(command, env=os.environ | variables | {"PATH": path})
-        except OSError as error:
-            raise DataLayerError(f"{command[0]} can't be run: {error.strerror}.") from None
-        with _signals_to(child):
-            code = child.wait()
-    return code if code >= 0 else 128 - code
-
-
-@contextmanager
-def _signals_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let the child decide what Ctrl-C and SIGTERM mean, and wait for it."""
-
-    def forward(number: int, _frame: object) -> None:
-        # A terminal sends Ctrl-C to the child as well; a second one would mean "at once".
-        if not (number == signal.SIGINT and _in_foreground()):
-            child.send_signal(number)
-
-    before = {
-        number: signal.signal(number, forward)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _in_foreground() -> bool:
-    try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
-        return False
-
-
-@contextmanager
-def _throwaway_database(console: Console, given: str | None) -> Iterator[URL]:
-    """A migrated database of its own, on a server that is given or embedded; gone at the end."""
-    root()  # outside a project there is nothing to migrate: say so before a server starts
-    with console.status("Starting …") as status, _server(given) as (server, kind):
-        name = PACKAGE if given is None else f"{PACKAGE}_demo_{secrets.token_hex(4)}"
-        address = server.translate_connect_args(username="user", database="dbname")
-        with psycopg.connect(**address, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            version = connection.info.parameter_status("server_version")
-        try:
-            console.print(
-                f"PostgreSQL {version} ({kind}) on {server.host}:{server.port}, as a throwaway.",
-                highlight=False,
-            )
-            url = server.set(database=name)
-            status.update("Migrating …")
-            asyncio.run(upgrade(url))
-            console.print("Migrated to the head.")
-            status.stop()
-            yield url
-        finally:
-            if given is not None:
-                with psycopg.connect(**address, autocommit=True) as connection:
-                    dropping = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-                    connection.execute(dropping.format(sql.Identifier(name)))
-
-
-@contextmanager
-def _server(given: str | None) -> Iterator[tuple[URL, str]]:
-    if given is not None:
-        settings = DatabaseSettings(_env_file=None, url=SecretStr(given), password=None)
-        yield settings.sqlalchemy_url(), "yours"
-        return
-    from .database.embedded import embedded_server
-
-    # A crash of the machine may take this database with it.
-    with embedded_server(durable=False) as server:
-        yield server.url, "embedded"
-
-
-def _environment(url: URL) -> dict[str, str]:
-    """What makes this project use that database, whatever `.env` says."""
-    text = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return {
-        "DATABASE_URL": text,
-        "MIGRATION_URL": text,
-        "DATABASE_TRANSACTION_POOLER": "false",
-    }
+    return [check for check in checks if not prefixes or check.id.startswith(tuple(prefixes))]

@@ -1,6 +1,9 @@
-"""Where the project is."""
+"""Where the project is, and the modules of yours that it names."""
 
+import pkgutil
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from .errors import DataLayerError
 
@@ -18,3 +21,33 @@ def root() -> Path:
     raise DataLayerError(
         f"No alembic.ini in {here} or any folder above it; run the command inside the project."
     )
+
+
+def import_all(name: str) -> list[ModuleType]:
+    """Import the module of that name, and, where it is a package, every module in it.
+
+    Raises:
+        DataLayerError: there is no such module, or one of them imports a module of the data layer
+            that this project does not have.
+    """
+    module = _import(name)
+    within = pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}.")
+    return [module, *(_import(found.name) for found in within)]
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.startswith(f"{__package__}."):
+            raise DataLayerError(
+                f"{name} imports {missing}, which this project does not have; delete {name}, or "
+                "switch that module of the data layer on."
+            ) from error
+        if f"{name}.".startswith(f"{missing}."):
+            raise DataLayerError(
+                f"There is no module {name}; write the names of those that there are into "
+                "__main__.py, as create_cli(declares=[…])."
+            ) from error
+        raise

@@ -4,7 +4,7 @@ Each function imports what it hands out: a web process that asks for `resources`
 the command line and for Alembic.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,27 +14,55 @@ if TYPE_CHECKING:
     from .checklist import Check
 
 
-def checks() -> "list[Check]":
-    """Every check of the core and of the modules, in the order of the report."""
-    from .database.checks import database_checks
-    from .database.migrations.checks import migration_checks
+def checks(only: Sequence[str] = (), declare: Callable[[], None] = lambda: None) -> "list[Check]":
+    """The checks of the core and of the modules, in the order of the report.
 
-    return [
-        *database_checks(),
-        *migration_checks(),
-    ]
+    Args:
+        only: how the ids begin that somebody asks for; a part of the layer whose checks all begin
+            in another way is not imported. Empty means all.
+        declare: imports what the project declares; a check that looks at declarations calls it.
+    """
+    found: list[Check] = []
+    if _wanted(only, "DL-PG", "DL-ORM", "DL-TX", "DL-OPS"):
+        from .database.checks import database_checks
+
+        found += database_checks()
+    if _wanted(only, "DL-MIG"):
+        from .database.migrations.checks import migration_checks
+
+        found += migration_checks()
+    return found
+
+
+def _wanted(only: Sequence[str], *areas: str) -> bool:
+    return not only or any(
+        area.startswith(prefix) or prefix.startswith(area) for area in areas for prefix in only
+    )
 
 
 def prepare_migrations() -> None:
     """Import what `--autogenerate` must know of the modules; `migrations/env.py` calls it."""
 
 
-def command_groups() -> "dict[str, typer.Typer]":
-    """The command groups that the core and the modules add, by name."""
-    from .database.migrations.commands import migrations_commands
+def command_groups(
+    declare: Callable[[], None] = lambda: None,
+) -> "dict[str, tuple[str, Callable[[], typer.Typer]]]":
+    """The command groups of the core and the modules: by name, what `--help` says and its loader.
+
+    Args:
+        declare: imports what the project declares; a command that needs declarations calls it.
+    """
+
+    def migrations() -> "typer.Typer":
+        from .commands import migrations_commands
+
+        return migrations_commands
 
     return {
-        "migrations": migrations_commands,
+        "migrations": (
+            "Judge migrations: the safety lint, and schema and code apart.",
+            migrations,
+        ),
     }
 
 

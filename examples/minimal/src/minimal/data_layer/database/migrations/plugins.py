@@ -14,7 +14,7 @@ def autogenerate_plugin(name: str) -> Plugin:
     operations of a module's own are registered with Alembic itself, as its documentation says.
 
     Args:
-        name: a dotted name of the module's own, for example `timeseries`.
+        name: a dotted name of the module's own, for example `timescaledb`.
     """
     plugin = Plugin(name)
     _names.append(name)

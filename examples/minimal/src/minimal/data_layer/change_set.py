@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .errors import MigrationError
+from .errors import DataLayerError
 
 VERSIONS = "migrations/versions/"
 CODE = "src/"
@@ -25,19 +25,19 @@ def files_since(base: str, root: Path) -> tuple[str, list[str]] | None:
         not there, as the first push of a branch names it (all zeros) and a forced one.
 
     Raises:
-        MigrationError: when git can't tell.
+        DataLayerError: when git can't tell.
     """
     commit = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}", may_fail=True)
     if commit is None:
         if re.fullmatch("(?:[0-9a-f]{40}|[0-9a-f]{64})?", base):
             return None
-        raise MigrationError(
+        raise DataLayerError(
             f"There is no commit {base} in this clone; fetch it (in CI: check out the whole "
             "history, fetch-depth: 0), or name another with --base."
         )
     fork = _git(root, "merge-base", commit.strip(), "HEAD", may_fail=True)
     if fork is None:
-        raise MigrationError(
+        raise DataLayerError(
             f"HEAD and {base} have no commit in common; fetch the whole history, or name another "
             "commit with --base."
         )
@@ -94,10 +94,10 @@ def _git(root: Path, *arguments: str, may_fail: bool = False) -> str | None:
             check=False,
         )
     except FileNotFoundError:
-        raise MigrationError("git is not installed, and the change set is read with it.") from None
+        raise DataLayerError("git is not installed, and the change set is read with it.") from None
     if done.returncode == 0:
         return done.stdout
     if may_fail and "not a git repository" not in done.stderr:
         return None
     reason = done.stderr.strip().partition("\n")[0].removeprefix("fatal: ")
-    raise MigrationError(f"git can't read the history of {root}: {reason}.")
+    raise DataLayerError(f"git can't read the history of {root}: {reason}.")

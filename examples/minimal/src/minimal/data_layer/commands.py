@@ -1,18 +1,16 @@
-"""The commands `migrations lint` and `migrations change-set`."""
+"""The commands `migrations lint` and `migrations change-set`.
+
+They stand outside of `database/`, whose import brings SQLAlchemy: only the lint needs that.
+"""
 
 from typing import Annotated
 
 import typer
 
-from ...project import root
 from .change_set import files_since, mixed_files
-from .lint import hazards_in
-from .rules import migration_files, problems_in, problems_of_line
-from .runner import alembic_config
+from .project import root
 
-migrations_commands = typer.Typer(
-    help="Judge migrations: the safety lint, and schema and code apart.", no_args_is_help=True
-)
+migrations_commands = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 Base = Annotated[str, typer.Option(help="The branch, tag or commit to compare HEAD with.")]
 
@@ -25,6 +23,10 @@ def lint(
     ] = None,
 ) -> None:
     """Say which migrations break a rule or endanger a running database; exits with 1 if any."""
+    from .database.migrations.lint import hazards_in
+    from .database.migrations.rules import migration_files, problems_in, problems_of_line
+    from .database.migrations.runner import alembic_config
+
     config = alembic_config()
     files = migration_files(config)
     changes = None if base is None else files_since(base, root())
