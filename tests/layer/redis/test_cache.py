@@ -27,6 +27,7 @@ from my_project.data_layer.redis import (
 )
 from my_project.data_layer.redis import cache as module
 from my_project.data_layer.redis.envelope import Envelope
+from my_project.data_layer.redis.remote import now
 from tests.layer import PATIENCE
 from tests.layer.redis.waiting import eventually
 
@@ -351,10 +352,9 @@ async def test_something_else_under_the_key_is_loaded_and_replaced(cache: Cache)
 @pytest.fixture
 def just_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Let readers think that a value of an hour is about to expire, or no more."""
-    clock = module.now
 
     def shift(on: bool) -> None:
-        monkeypatch.setattr(module, "now", lambda: clock() + 3_600_000 * on)
+        monkeypatch.setattr(module, "now", lambda: now() + 3_600_000 * on)
 
     return shift
 

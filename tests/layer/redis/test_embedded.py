@@ -10,6 +10,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
+from tests.layer import PATIENCE
 
 KILLED = """
 import os, signal

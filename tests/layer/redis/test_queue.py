@@ -28,7 +28,6 @@ from my_project.data_layer.redis.queue import (
 )
 from my_project.data_layer.redis.queue.worker import Scheduler
 from tests.data_layer.redis.fixtures import settings_of
-
 from tests.layer import PATIENCE
 
 from .process import CONTEXT, start
@@ -224,14 +223,17 @@ async def test_a_server_that_is_full_refuses_jobs_and_does_those_that_it_has(
 async def test_an_idempotency_key_is_free_again_when_it_is_forgotten(
     queue_settings: RedisSettings, tmp_path: Path
 ) -> None:
-    brief = AT_ONCE.model_copy(update={"once_ttl": 2, "result_ttl": 2})
-    async with Queue.open(queue_settings, brief) as queue, worker(queue_settings, brief):
-        for count in (1, 1, 2):
-            if count == 2:
-                await asyncio.sleep(2.1)
+    hour = AT_ONCE.model_copy(update={"once_ttl": 3600, "result_ttl": 3600})
+    async with Queue.open(queue_settings, hour) as queue, worker(queue_settings, hour):
+        client, keys = queue.broker.client, queue.broker.keys
+        for count, forgotten in ((1, False), (1, True), (2, False)):
             job = await queue.send(write.once("key"), str(tmp_path), "once")
             await job.wait_result(timeout=PATIENCE, check_interval=0.05)
             assert lines(tmp_path / "once").count("done") == count
+            for key in (keys.once(job.task_id), keys.result(job.task_id)):
+                assert 0 < await client.ttl(key) <= 3600
+                if forgotten:
+                    await client.delete(key)
 
 
 async def test_a_job_that_no_worker_knows_becomes_a_dead_letter(

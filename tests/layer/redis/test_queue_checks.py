@@ -16,7 +16,6 @@ from my_project.data_layer.cli import create_cli
 from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.queue import Queue, QueueSettings
 from my_project.data_layer.redis.queue.checks import queue_checks
-
 from tests.layer import PATIENCE
 
 from .tasks import fail, write

@@ -16,7 +16,6 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis.http import events, subscription_to
 from my_project.data_layer.redis.live import Live, Subscription
-
 from tests.layer import PATIENCE
 
 from .conftest import problem, served

@@ -8,7 +8,6 @@ from fastapi import FastAPI
 from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis.http import limited
 from my_project.data_layer.redis.limits import Limit
-
 from tests.layer import PATIENCE
 
 from .conftest import problem, served

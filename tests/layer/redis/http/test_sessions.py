@@ -1,6 +1,5 @@
 """Sessions: who is signed in, until when, and never by mistake."""
 
-import asyncio
 import hashlib
 from typing import Any
 
@@ -153,7 +152,8 @@ async def test_a_session_ends_when_idle_and_in_any_case(
 async def half_an_hour_passes(store: Store) -> None:
     """Let every session be begun, and last used, that much earlier."""
     async for key in store.client.scan_iter(f"{store.settings.service}:sessions:*"):
-        for session, kept in (await store.client.hgetall(key)).items():
+        sessions: dict[Any, Any] = await store.client.hgetall(key)
+        for session, kept in sessions.items():
             began, seen, data = kept.split(b" ", 2)
             earlier = b"%d %d %s" % (int(began) - 1_800_000, int(seen) - 1_800_000, data)
             await store.client.hset(key, session, earlier)
