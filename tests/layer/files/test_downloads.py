@@ -14,6 +14,7 @@ import pytest
 import stamina
 from stamina.instrumentation import RetryDetails, get_on_retry_hooks, set_on_retry_hooks
 
+from my_project.data_layer.atomic import NotWritten
 from my_project.data_layer.files import (
     DataTree,
     Download,
@@ -213,7 +214,7 @@ def test_a_full_disk_is_a_sentence(tree: DataTree, server: WebServer) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        with pytest.raises(FilesError, match=r"raw/x\.bin can't be written: File too large"):
+        with pytest.raises(NotWritten, match=r"raw/x\.bin can't be written: File too large"):
             fetch(wanted(server), tree)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

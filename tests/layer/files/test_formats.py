@@ -16,6 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 import pytest
 
+from my_project.data_layer.atomic import NotWritten, leftovers
 from my_project.data_layer.files import (
     FilesError,
     batches,
@@ -24,7 +25,6 @@ from my_project.data_layer.files import (
     write,
     write_json,
 )
-from my_project.data_layer.files.atomic import leftovers
 from my_project.data_layer.files.formats import ROW_GROUP
 from tests.layer import PATIENCE
 
@@ -168,7 +168,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path: Path, suffi
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
     try:
-        with pytest.raises(FilesError, match=rf"a\.{suffix} can't be written: .*File too large"):
+        with pytest.raises(NotWritten, match=rf"a\.{suffix} can't be written: .*File too large"):
             write(path, small_batches(2 * ROW_GROUP, ROW_GROUP), schema=schema)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -177,7 +177,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path: Path, suffi
 
 
 def test_a_name_that_no_disk_takes_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FilesError, match="can't be written: File name too long"):
+    with pytest.raises(NotWritten, match="can't be written: File name too long"):
         write(tmp_path / f"{'x' * 250}.csv", TEXT)
 
 
@@ -250,10 +250,11 @@ def test_a_killed_write_leaves_nothing_that_looks_complete(tmp_path: Path, suffi
     writer = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)])
     try:
         deadline = time.monotonic() + PATIENCE
-        while not any(part.stat().st_size > 100_000 for part in leftovers(tmp_path)):
+        while not any(part.stat().st_size > 100_000 for part in tmp_path.glob(".*.part")):
             assert writer.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        assert list(leftovers(tmp_path)) == []
     finally:
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()

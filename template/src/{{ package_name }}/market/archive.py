@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from ..data_layer.database import Database
 from ..data_layer.files import (
     DataTree,
-    FilesError,
     FilesSettings,
     Folder,
+    InvalidSeriesName,
     Remote,
     Series,
     SeriesName,
@@ -106,7 +106,7 @@ def tell(folder: Path, stored: int, console: Console) -> None:
     console.print(f"{rows:,} rows in {len(names)} files; daily_bars has {stored:,}.")
     try:
         SeriesName.parse(WRONG)
-    except FilesError as error:
+    except InvalidSeriesName as error:
         console.print(f"Refused: {error}", markup=False)
 
     for name in names:

@@ -1,10 +1,11 @@
 """Large data as files: the data tree, names, formats, downloads, a remote with a local cache."""
 
+from ..series import InvalidSeriesName, Series, SeriesName
+from .coverage import Gap, Overlap, gaps, overlaps
 from .downloads import Download, WrongHash, fetch
 from .errors import FilesError
 from .formats import batches, read_json, row_count, write, write_json
 from .manifest import Entry, Manifest
-from .names import Gap, Overlap, Series, SeriesName, gaps, overlaps
 from .remote import Remote
 from .settings import FilesSettings
 from .tree import DataTree, Folder
@@ -17,6 +18,7 @@ __all__ = [
     "FilesSettings",
     "Folder",
     "Gap",
+    "InvalidSeriesName",
     "Manifest",
     "Overlap",
     "Remote",

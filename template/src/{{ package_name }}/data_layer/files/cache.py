@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .atomic import PART, publish
+from ..atomic import PART, publish
 from .errors import FilesError
 from .sizes import readable
 

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from ..atomic import leftovers
 from ..checklist import Check, Finding, advice, failed, passed
 from ..project import root
+from ..series import InvalidSeriesName, SeriesName
 from ..settings import load
 from . import git, sizes
-from .atomic import leftovers
+from .coverage import gaps, looks_like_series, overlaps
 from .errors import FilesError
 from .listing import series_names
 from .manifest import Manifest, hash_of
-from .names import SeriesName, gaps, looks_like_series, overlaps
 from .remote import Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
@@ -120,7 +121,7 @@ def _names() -> Finding:
         try:
             SeriesName.parse(path.name)
             right += 1
-        except FilesError as error:
+        except InvalidSeriesName as error:
             if looks_like_series(path.name):
                 wrong.append(f"{_within(tree, path)}: {error}")
             elif path.suffix == ".parquet":

@@ -13,10 +13,10 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from .. import checklist
+from ..atomic import leftovers
 from ..project import root
 from ..settings import load
 from . import sizes as guidelines
-from .atomic import leftovers
 from .checks import ABANDONED, files_checks
 from .downloads import Download, fetch
 from .errors import FilesError

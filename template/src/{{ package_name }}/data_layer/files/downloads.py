@@ -16,7 +16,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from .atomic import PART, publish, writing
+from ..atomic import PART, publish, writing
 from .errors import FilesError
 from .manifest import Entry, Manifest, hash_of
 from .tree import DataTree

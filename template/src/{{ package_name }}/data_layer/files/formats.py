@@ -10,7 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.csv  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 
-from .atomic import replacing, writing
+from ..atomic import replacing, writing
 from .errors import FilesError
 
 # A row group is what a scan skips or reads as a whole, and what one thread works on; DuckDB's own
@@ -35,8 +35,8 @@ def write(path: Path, rows: Any, *, schema: Any = None) -> int:
         schema: the `pyarrow.Schema` of an iterable.
 
     Raises:
-        FilesError: no table goes into this format, a column has a type that CSV would lose, or the
-            disk is full.
+        FilesError: no table goes into this format, or a column has a type that CSV would lose.
+        NotWritten: the disk is full.
     """
     kind = table_format(path)
     reader = _reader(rows, schema)

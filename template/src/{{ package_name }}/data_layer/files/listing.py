@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from .errors import FilesError
-from .names import Gap, SeriesName, gaps
+from ..series import InvalidSeriesName, SeriesName
+from .coverage import Gap, gaps
 from .tree import DataTree, Folder, printable
 
 
@@ -64,6 +64,6 @@ def series_names(paths: Iterable[Path]) -> list[SeriesName]:
     for path in paths:
         try:
             found.append(SeriesName.parse(path.name))
-        except FilesError:
+        except InvalidSeriesName:
             continue
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from .atomic import replacing
+from ..atomic import replacing
 from .errors import FilesError
 from .formats import row_count
 from .tree import DataTree

@@ -12,8 +12,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from ..atomic import replacing
 from ..settings import load
-from .atomic import replacing
 from .cache import FileCache
 from .errors import FilesError
 from .settings import FilesSettings

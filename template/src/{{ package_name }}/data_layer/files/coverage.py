@@ -1,0 +1,71 @@
+"""Which days the files of a time series hold: gaps and overlaps."""
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from itertools import groupby
+from typing import NamedTuple
+
+from ..series import Series, SeriesName
+
+# Ends in two days, or in a timeframe and something with a digit.
+_ALMOST = re.compile(
+    r"_[0-9]{4}-?[0-9]{2}-?[0-9]{2}_[0-9]{4}-?[0-9]{2}-?[0-9]{2}$"
+    r"|_(tick|[0-9]+(ms|s|m|min|h|d|w|mo|y))_[^_]*[0-9][^_]*(_[^_]*)?$",
+    re.IGNORECASE,
+)
+
+
+class Gap(NamedTuple):
+    """Days, both included, that lie between two files of a series and are in none."""
+
+    series: Series
+    start: date
+    end: date
+
+
+class Overlap(NamedTuple):
+    """Days, both included, that two files of a series hold."""
+
+    first: SeriesName
+    second: SeriesName
+    start: date
+    end: date
+
+
+def gaps(names: Iterable[SeriesName]) -> Iterator[Gap]:
+    """The days that are missing between the files of each series, by series and time.
+
+    A file covers every day from its start to its end, also those on which nothing was traded.
+    """
+    for series, files in _by_series(names):
+        covered = files[0].end
+        for file in files[1:]:
+            # Dates end where the calendar does; the day after may not exist.
+            if (file.start - covered).days > 1:
+                yield Gap(series, covered + _ONE_DAY, file.start - _ONE_DAY)
+            covered = max(covered, file.end)
+
+
+def overlaps(names: Iterable[SeriesName]) -> Iterator[Overlap]:
+    """The days that a file of a series shares with the one that reaches furthest before it."""
+    for _, files in _by_series(names):
+        furthest = files[0]
+        for file in files[1:]:
+            if file.start <= furthest.end:
+                yield Overlap(furthest, file, file.start, min(furthest.end, file.end))
+            if file.end > furthest.end:
+                furthest = file
+
+
+def looks_like_series(name: str) -> bool:
+    """Whether somebody who wrote this name, right or wrong, meant a time series."""
+    return _ALMOST.search(name.rpartition(".")[0]) is not None
+
+
+_ONE_DAY = timedelta(days=1)
+
+
+def _by_series(names: Iterable[SeriesName]) -> Iterator[tuple[Series, list[SeriesName]]]:
+    for series, files in groupby(sorted(names), key=lambda name: name.series):
+        yield series, list(files)
