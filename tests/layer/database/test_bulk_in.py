@@ -20,7 +20,6 @@ from my_project.data_layer.database import (
     UnknownColumn,
     copy_in,
     copy_out,
-    sqlstate,
 )
 
 from .tables import Account, Bar, Doctor, Model, Mood, Moods, Note, Reading
@@ -207,7 +206,7 @@ async def test_an_identity_that_is_named_is_written(database: Database) -> None:
 async def test_what_is_pending_is_written_before(database: Database) -> None:
     async with database.transaction() as session:
         session.add(Reading(id=1))
-        with pytest.raises(RowRejected, match="duplicate key"):
+        with pytest.raises(RowRejected, match="pk_reading"):
             async with session.begin_nested():
                 await copy_in(session, Reading, [{"id": 1}])
     assert await count(database) == 1
@@ -263,13 +262,13 @@ async def test_a_long_load_lets_others_have_their_turn(database: Database) -> No
         ({"body": b"bytes"}, "body is text"),
         ({"uid": "no"}, "uid is uuid"),
         ({"price": 1.5}, r"price is numeric\(38,10\)"),
-        ({"mood": "furious"}, "mood: .furious"),
+        ({"mood": "furious"}, "column mood: A value"),
         ({"address": "1.2.3.4"}, "address is inet"),
         ({"words": [b"x"]}, r"words is text\[\]"),
         ({"size": 0}, "size_check"),
         ({"small": 13}, "no_bad_luck"),
-        ({"price": Decimal(10) ** 30}, "overflow"),
-        ({"body": "\0"}, "0x00"),
+        ({"price": Decimal(10) ** 30}, "numeric value out of range"),
+        ({"body": "\0"}, "column body: A value"),
     ],
 )
 async def test_a_row_that_does_not_fit_is_named(
@@ -284,7 +283,6 @@ async def test_a_row_that_does_not_fit_is_named(
             await copy_in(session, Reading, rows)
     assert raised.value.row == 3
     assert "row 3 " in str(raised.value).lower()
-    assert raised.value.__cause__ is not None
     assert await count(database) == 0
 
 
@@ -386,9 +384,9 @@ async def test_a_load_goes_into_the_partitions(database: Database) -> None:
     assert await count(database, Bar) == 1
 
 
-async def test_the_servers_reason_is_kept(database: Database) -> None:
+async def test_the_constraint_is_named(database: Database) -> None:
     with pytest.raises(RowRejected) as raised:
         async with database.transaction() as session:
             await copy_in(session, Account, [{"owner": "ada"}, {"owner": "ada"}])
-    assert raised.value.row == 2
-    assert sqlstate(raised.value.__cause__ or raised.value) == "23505"
+    assert (raised.value.row, raised.value.kind) == (2, "unique")
+    assert raised.value.constraint == "uq_account_owner"

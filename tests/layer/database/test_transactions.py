@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from my_project.data_layer.database import (
     Database,
@@ -16,6 +16,7 @@ from my_project.data_layer.database import (
     PoolExhausted,
     ReadSession,
     TransactionAborted,
+    Violation,
     WriteSession,
     sqlstate,
 )
@@ -49,7 +50,7 @@ async def test_any_error_rolls_back_and_passes_unchanged(database: Database) -> 
             await session.flush()
             raise mistake
     assert raised.value is mistake
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Violation):
         async with database.transaction() as session:
             session.add_all([Account(owner="ada"), Account(owner="ada")])
     assert await owners(database) == []

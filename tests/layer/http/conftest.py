@@ -7,7 +7,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Response
 from httpx2 import ASGITransport, AsyncClient
 from pydantic import BaseModel
-from sqlalchemy import MetaData
+from sqlalchemy import CheckConstraint, MetaData
 from sqlalchemy.orm import Mapped
 
 from my_project.data_layer.database import (
@@ -40,6 +40,7 @@ class Note(BigIntKey, Versioned, OwnBase):
     """An entity with a version."""
 
     __tablename__ = "http_test_notes"
+    __table_args__ = (CheckConstraint("length(text) < 100", name="short"),)
 
     text: Mapped[str]
 

@@ -11,10 +11,13 @@ from my_project.data_layer.database import (
     LockTimeout,
     NotFound,
     PoolExhausted,
+    RowRejected,
     StaleVersion,
     StatementTimeout,
     TransactionConflict,
+    Violation,
 )
+from my_project.data_layer.database.errors import Kind
 
 from .conftest import Note, Refused, served
 
@@ -185,3 +188,47 @@ async def test_every_documented_error_is_a_problem(client: AsyncClient, note: No
     conflict = schema["paths"]["/notes/{key}"]["put"]["responses"]["409"]
     example = conflict["content"]["application/problem+json"]["example"]
     assert example["type"] == "urn:problem-type:stale-version"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("unique", 409),
+        ("exclusion", 409),
+        ("foreign key", 409),
+        ("check", 422),
+        ("not null", 422),
+        ("value", 422),
+    ],
+)
+@pytest.mark.parametrize("error", [Violation, RowRejected])
+async def test_a_violation_names_its_constraint(
+    app: FastAPI, kind: Kind, status: int, error: type[Violation]
+) -> None:
+    violation = Violation("It breaks.", kind=kind, table="t", constraint="the_rule", column="c")
+    raising(app, violation if error is Violation else RowRejected("It breaks.", 7, why=violation))
+    async with served(app) as client:
+        response = await client.get("/raises")
+    assert response.status_code == status
+    body = problem(response)
+    assert body["detail"] == "It breaks."
+    assert body["constraint"] == "the_rule"
+
+
+@pytest.mark.parametrize(
+    ("end", "constraint"), [("x" * 100, "ck_http_test_notes_short"), ("\0", None)]
+)
+async def test_a_row_that_the_database_refuses_is_in_no_log(
+    client: AsyncClient,
+    note: Note,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
+    constraint: str | None,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        response = await client.put(
+            f"/notes/{note.id}", json={"text": f"hunter2 {end}"}, headers={"If-Match": '"1"'}
+        )
+    assert response.status_code == 422
+    assert problem(response)["constraint"] == constraint
+    assert "hunter2" not in response.text + caplog.text

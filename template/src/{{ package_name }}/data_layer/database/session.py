@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 import stamina
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -17,6 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from ..errors import DataLayerError
 from ..settings import load
 from .engine import create_engine
+from .errors import (
+    DatabaseUnreachable,
+    LockTimeout,
+    PoolExhausted,
+    StatementTimeout,
+    TransactionAborted,
+    TransactionConflict,
+    Violation,
+    as_violation,
+    sqlstate,
+    violation_of,
+)
 from .settings import DatabaseSettings
 
 Effect = Callable[[], Awaitable[object]]
@@ -31,30 +43,6 @@ _running: set[asyncio.Task[None]] = set()
 # stamina warns of every retry. An application that configures logging sees it; one that doesn't
 # shall not find it on its stderr.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
-
-
-class PoolExhausted(DataLayerError):
-    """Every connection of the pool was in use for the whole `DATABASE_POOL_TIMEOUT`."""
-
-
-class DatabaseUnreachable(DataLayerError):
-    """No connection could be made, or the one in use broke."""
-
-
-class StatementTimeout(DataLayerError):
-    """The server stopped a statement: it ran longer than allowed, or somebody cancelled it."""
-
-
-class LockTimeout(DataLayerError):
-    """A statement waited longer for a lock than allowed, or asked not to wait at all."""
-
-
-class TransactionConflict(DataLayerError):
-    """A serializable transaction collided with others on every one of its attempts."""
-
-
-class TransactionAborted(DataLayerError):
-    """A statement failed within the transaction, and its error was caught within, too."""
 
 
 class ReadSession(AsyncSession):
@@ -88,6 +76,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        event.listen(engine.sync_engine, "handle_error", as_violation)
 
     @classmethod
     @asynccontextmanager
@@ -118,6 +107,7 @@ class Database:
             DatabaseUnreachable: no connection could be made, or it broke.
             StatementTimeout: a statement ran too long.
             LockTimeout: a lock was not to be had in time.
+            Violation: a row breaks a constraint, or a value does not fit its column.
             TransactionAborted: an error of the server was caught within the block, outside of a
                 savepoint.
         """
@@ -217,7 +207,7 @@ class Database:
                         )
                     committing = True
                     await session.commit()
-                except (SQLAlchemyError, psycopg.Error) as error:
+                except (SQLAlchemyError, psycopg.Error, Violation) as error:
                     if driver is not None and driver.closed:
                         await connection.invalidate()
                         if committing:
@@ -225,6 +215,9 @@ class Database:
                         raise self._unreachable(error, committing=committing) from error
                     if timeout := _timeout(error):
                         raise timeout from error
+                    # SQLAlchemy's are translated by now; this is for a cursor of the driver.
+                    if violation := violation_of(error):
+                        raise violation from error
                     raise
                 except BaseException:
                     # A rollback that fails must not hide the error that it is for.
@@ -281,12 +274,6 @@ async def _run_effects(session: ReadSession, *, unknown: bool = False) -> None:
     _running.add(task)
     task.add_done_callback(_running.discard)
     await asyncio.shield(task)
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE of an error of SQLAlchemy or psycopg; None when there is none."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
 
 
 def _collided(error: Exception) -> bool:

@@ -5,16 +5,19 @@ from .health import Probe, Readiness
 from .preconditions import ExpectedVersion, expected_version, set_etag
 from .problems import (
     Conflict,
+    ConstraintConflict,
     EntityNotFound,
     InvalidRequest,
     MalformedPrecondition,
     PreconditionRequired,
+    RefusedValue,
     Unavailable,
     documented,
 )
 
 __all__ = [
     "Conflict",
+    "ConstraintConflict",
     "DatabaseDependency",
     "EntityNotFound",
     "ExpectedVersion",
@@ -23,6 +26,7 @@ __all__ = [
     "PreconditionRequired",
     "Probe",
     "Readiness",
+    "RefusedValue",
     "Unavailable",
     "create_api",
     "database_of",

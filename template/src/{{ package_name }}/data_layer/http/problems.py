@@ -27,6 +27,7 @@ from ..database import (
     StaleVersion,
     StatementTimeout,
     TransactionConflict,
+    Violation,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,26 @@ class Conflict(ConflictProblem):
 
     type_ = "stale-version"
     title = "Stale version"
+
+
+class ConstraintConflict(ConflictProblem):
+    """409: a unique, exclusion or foreign key constraint stands against the change.
+
+    `constraint` is its name; another state of other rows would let the same request pass.
+    """
+
+    type_ = "constraint-conflict"
+    title = "Constraint conflict"
+
+
+class RefusedValue(UnprocessableProblem):
+    """422: a value breaks a check, must not be null, or does not fit the type of its column.
+
+    `constraint` is the name of the check and `column` the one that must have a value, else null.
+    """
+
+    type_ = "refused-value"
+    title = "Refused value"
 
 
 class PreconditionRequired(StatusProblem):
@@ -123,6 +144,7 @@ def install(app: FastAPI, refusals: Mapping[type[Exception], int] | None = None)
     handlers: dict[type[Exception], Any] = {
         StaleVersion: _stale_version,
         NotFound: _not_found,
+        Violation: _violation,
         PoolExhausted: _unavailable,
         DatabaseUnreachable: _unavailable,
         LockTimeout: _unavailable,
@@ -159,6 +181,12 @@ def _stale_version(_: ExceptionHandler, __: Request, error: StaleVersion) -> Pro
 
 def _not_found(_: ExceptionHandler, __: Request, error: NotFound) -> Problem:
     return EntityNotFound(str(error))
+
+
+def _violation(_: ExceptionHandler, __: Request, error: Violation) -> Problem:
+    if error.kind in ("unique", "exclusion", "foreign key"):
+        return ConstraintConflict(str(error), constraint=error.constraint)
+    return RefusedValue(str(error), constraint=error.constraint, column=error.column)
 
 
 def _unavailable(_: ExceptionHandler, request: Request, error: Exception) -> Problem:

@@ -15,9 +15,9 @@ from sqlalchemy.sql.schema import (
     ScalarElementColumnDefault,
 )
 
+from ..errors import RowRejected, UnknownColumn, violation_of
 from ..session import WriteSession
 from .copy import copy_rows, driver_of, refused
-from .errors import RowRejected, UnknownColumn
 from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
 
@@ -116,13 +116,15 @@ async def upsert(
                     )
                 )
                 updated = cursor.rowcount
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            raise refused(target, error) from error
         except psycopg.errors.InvalidColumnReference as error:
             raise RowRejected(
                 f"No primary key or unique constraint of {target.name} covers exactly "
                 f"{listed(key)}; name such columns as the key of the upsert."
             ) from error
+        except psycopg.Error as error:
+            if violation := violation_of(error):
+                raise refused(target, violation) from error
+            raise
         await cursor.execute(sql.SQL("DROP TABLE {staging}").format(**parts))
     return Upserted(inserted, updated, count - inserted - updated)
 

@@ -11,7 +11,7 @@ from psycopg.postgres import types as builtin
 from psycopg.pq import Format
 from sqlalchemy import Boolean, Dialect, LargeBinary, Table
 
-from .errors import UnknownColumn
+from ..errors import UnknownColumn
 from .tables import identifier, listed
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
