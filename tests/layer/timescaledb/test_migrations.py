@@ -313,6 +313,103 @@ REFRESH = """
     )"""
 
 
+def counts(project: Project) -> dict[str, int]:
+    return {
+        level: project.query(f"SELECT count(*) FROM {level}")[0][0]
+        for level in ("readings_hourly", "readings_daily")
+    }
+
+
+def run_jobs(project: Project, kind: str) -> None:
+    for (job,) in project.query(
+        f"SELECT job_id FROM timescaledb_information.jobs WHERE config ? '{kind}'"
+        " AND hypertable_name LIKE 'readings%' ORDER BY job_id"
+    ):
+        project.query(f"CALL run_job({job})")
+
+
+def lived(readings: Project) -> dict[str, int]:
+    """200 days of hourly rows, summed up at each level, of which 90 days are left."""
+    project = readings
+    project.query(
+        "INSERT INTO readings SELECT 1, now() - n * interval '1 hour', n"
+        " FROM generate_series(1, 4800) AS n"
+    )
+    for level in ("readings_hourly", "readings_daily"):
+        project.query(f"CALL refresh_continuous_aggregate('{level}', NULL, NULL)")
+    run_jobs(project, "drop_after")
+    assert project.query("SELECT count(*) < 2300 FROM readings") == [(True,)]
+    filled = counts(project)
+    assert filled["readings_hourly"] >= 4800
+    return filled
+
+
+LONGER = {"a year": '"1 year"', "for ever": "KEEP"}
+
+
+@pytest.mark.standard("DL-TS-09")
+@pytest.mark.parametrize("kept", LONGER)
+async def test_a_longer_retention_erases_nothing(readings: Project, kept: str) -> None:
+    filled = lived(readings)
+    readings.models(READINGS.replace('"90 days"),', f"{LONGER[kept]}),"))
+    await readings.autogenerate("longer")
+    await readings.upgrade()
+    await readings.check()
+    # What dirties every bucket that a policy may reach.
+    readings.query("UPDATE readings SET value = value + 1")
+    run_jobs(readings, "mat_hypertable_id")
+    assert counts(readings) == filled
+    # As written on the database of a developer, which has lost no rows.
+    readings.migration(
+        """
+        timescaledb.set_refresh_policy(
+            "readings_hourly", start_offset=None, end_offset="1 hour", every="1 hour"
+        )
+        """
+        if kept == "for ever"
+        else """
+        timescaledb.set_refresh_policy(
+            "readings_hourly", start_offset="364 days", end_offset="1 hour", every="1 hour"
+        )
+        """
+    )
+    await readings.upgrade()
+    await readings.check()
+    run_jobs(readings, "mat_hypertable_id")
+    assert counts(readings) == filled
+    await readings.downgrade("-2")
+    run_jobs(readings, "mat_hypertable_id")
+    assert counts(readings) == filled
+
+
+@pytest.mark.standard("DL-TS-09")
+async def test_a_window_grows_to_what_is_declared_once_the_source_has_it_all(
+    readings: Project,
+) -> None:
+    lived(readings)
+    readings.models(READINGS.replace('"90 days"),', '"100 days"),'))
+    await readings.autogenerate("longer")
+    await readings.upgrade()
+    await readings.check()
+    [(window,)] = readings.query(WINDOW)
+    assert window == "89 days"
+    # As if time went by: what was lost is older than the window.
+    readings.query(
+        "INSERT INTO readings SELECT 1, now() - n * interval '1 hour', n"
+        " FROM generate_series(1, 4800) AS n ON CONFLICT DO NOTHING"
+    )
+    text = await readings.autogenerate("as declared")
+    assert "set_refresh_policy('readings_hourly', start_offset='99 days'" in text
+    await readings.upgrade()
+    assert readings.query(WINDOW) == [("99 days",)]
+
+
+WINDOW = """
+    SELECT config ->> 'start_offset' FROM timescaledb_information.jobs
+    WHERE hypertable_name = 'readings_hourly' AND config ? 'mat_hypertable_id'
+"""
+
+
 @pytest.mark.standard("DL-TS-09")
 @pytest.mark.parametrize("start", ["None", "'90 days'", "'150 days'"])
 @pytest.mark.parametrize("order", ["retention first", "refresh first"])
@@ -551,7 +648,7 @@ async def test_a_migration_fills_an_aggregate_from_what_its_source_keeps(
 def statements(script: str) -> list[str]:
     """Its statements; a block between dollars is one."""
     without_comments = re.sub("^--.*$", "", script, flags=re.MULTILINE)
-    found = re.finditer(r"\s*((?:DO (\$\w+\$).*?\2|[^;])+)", without_comments, re.DOTALL)
+    found = re.finditer(r"\s*((?:(\$\w+\$).*?\2|[^;])+)", without_comments, re.DOTALL)
     return [statement for match in found if (statement := match[1].strip())]
 
 

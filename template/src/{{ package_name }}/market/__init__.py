@@ -1,20 +1,37 @@
 """The worked example: a small market-data desk. Replace it with your own domain.
 
-It uses only the public names of the data layer, so whatever stands here can be thrown away.
+It uses only the public names of the data layer, so whatever stands here can be thrown away. What a
+module of the layer adds to the desk stands in the folder of that module's name.
 """
 
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..data_layer.project import import_all
+from .. import data_layer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..data_layer.database import Database
 
-# What the story goes on with after the desk itself; a chapter whose file is not here is left out.
-CHAPTERS = ("candles", "archive", "history", "prices", "reports")
+# In the order in which the story tells of them.
+FOLDERS = ("timescaledb", "files", "duckdb", "redis")
+
+
+def parts(name: str) -> list[ModuleType]:
+    """The modules of that name in the folders that this project can use.
+
+    A folder of a module that is switched off is left alone: it stays yours.
+    """
+    return [
+        import_module(f"{__name__}.{folder}.{name}")
+        for folder in FOLDERS
+        if find_spec(f"{data_layer.__name__}.{folder}")
+        and find_spec(f"{__name__}.{folder}")
+        and find_spec(f"{__name__}.{folder}.{name}")
+    ]
 
 
 async def story(database: "Database", console: "Console") -> None:
@@ -22,7 +39,5 @@ async def story(database: "Database", console: "Console") -> None:
     from . import demo
 
     await demo.story(database, console)
-    for name in CHAPTERS:
-        if find_spec(f"{__name__}.{name}"):
-            [chapter] = import_all(f"{__name__}.{name}")
-            await chapter.story(database, console)
+    for part in parts("story"):
+        await part.story(database, console)

@@ -1,17 +1,14 @@
-"""Daily bars as files: a Parquet file for each instrument and year, named so that gaps are seen."""
+"""The part of the story that `demo` tells of files."""
 
 import tempfile
-from datetime import date
 from pathlib import Path
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import func, select
 
-from ..data_layer.database import Database
-from ..data_layer.files import (
+from ...data_layer.database import Database
+from ...data_layer.files import (
     DataTree,
     FilesSettings,
     Folder,
@@ -19,61 +16,16 @@ from ..data_layer.files import (
     Remote,
     Series,
     SeriesName,
-    batches,
     gaps,
     row_count,
-    write,
 )
-from ..data_layer.project import root
-from .models import DailyBar
+from ...data_layer.project import root
+from ..models import DailyBar
+from .archive import archive, path_of
 
-PRICE = pa.decimal128(12, 4)
-BARS = pa.schema(
-    {
-        "symbol": pa.string(),
-        "day": pa.date32(),
-        "open": PRICE,
-        "high": PRICE,
-        "low": PRICE,
-        "close": PRICE,
-        "volume": pa.int64(),
-    }
-)
 SAMPLES = Series("quandl", "stocks", "1d")
 # What somebody would type who knows the instrument and not the convention.
 WRONG = "quandl_AAPL_1d_2012.parquet"
-
-
-def archive(bars: Path, tree: DataTree) -> list[SeriesName]:
-    """Write the bars of a file into `processed/`, and return the names of what was written.
-
-    Args:
-        bars: named by the convention, so that its name says from when to when it is complete.
-        tree: where the files go; those of an earlier run are replaced.
-    """
-    whole = SeriesName.parse(bars.name)
-    table = batches(bars, schema=BARS).read_all()
-    names = []
-    for symbol in sorted(pc.unique(table["symbol"]).to_pylist()):
-        of_symbol = table.filter(pc.field("symbol") == symbol)
-        listed = pc.min(of_symbol["day"]).as_py()
-        for year in sorted(pc.unique(pc.year(of_symbol["day"])).to_pylist()):
-            name = SeriesName(
-                whole.source,
-                symbol.lower(),
-                whole.timeframe,
-                max(listed, date(year, 1, 1)),
-                min(whole.end, date(year, 12, 31)),
-            )
-            of_year = of_symbol.filter(pc.year(pc.field("day")) == year)
-            write(tree.path(path_of(name)), of_year.drop_columns(["symbol"]))
-            names.append(name)
-    return names
-
-
-def path_of(name: SeriesName) -> str:
-    """Where the file stands within the data tree, and on the remote."""
-    return f"{Folder.PROCESSED}/{name.source}/{name}"
 
 
 async def story(database: Database, console: Console) -> None:

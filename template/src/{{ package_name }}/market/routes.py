@@ -2,10 +2,10 @@
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, FastAPI, Path, Query, Response, status
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -31,29 +31,32 @@ from ..data_layer.http import (
     documented,
     set_etag,
 )
-{%- if 'redis' in modules %}
-from ..data_layer.redis import limits
-from ..data_layer.redis.http import QuotaExceeded, limited
-{%- endif %}
-from . import orders, queries
+from . import orders, parts, queries
 from .models import Account, Instrument, Order, Side, Status
 
 router = APIRouter(tags=["market"])
+# Apart from the others, since a module may have something to say to it: `include_in`.
+placing = APIRouter(tags=["market"])
 
 NOT_FOUND = documented(EntityNotFound)
 REFUSED = documented(Conflict, EntityNotFound)
-{%- if 'redis' in modules %}
-LIMITED = documented(Conflict, EntityNotFound, QuotaExceeded)
-{%- endif %}
 VERSIONED = documented(Conflict, EntityNotFound, MalformedPrecondition, PreconditionRequired)
 
 MAX_ID = 2**63 - 1
 MAX_PAGE = 500
 MAX_TURNOVER = timedelta(days=31)
-{%- if 'redis' in modules %}
-# Far more than a person places, and little enough for a program that runs wild.
-ORDERS = limits.Limit("orders.place", quota=300, window=timedelta(minutes=1))
-{%- endif %}
+
+
+def include_in(app: FastAPI) -> None:
+    """Serve the desk, and what the modules add to it."""
+    extra = parts("routes")
+    options: dict[str, Any] = {}
+    for part in extra:
+        options |= getattr(part, "PLACING", {})
+    app.include_router(router)
+    app.include_router(placing, **options)
+    for part in extra:
+        app.include_router(part.router)
 
 
 def _only_text(value: object) -> object:
@@ -240,16 +243,7 @@ async def transfer(body: NewTransfer, database: DatabaseDependency) -> None:
         await orders.transfer(session, **body.model_dump())
 
 
-{% if 'redis' in modules -%}
-@router.post(
-    "/orders",
-    status_code=status.HTTP_201_CREATED,
-    responses=LIMITED,
-    dependencies=[limited(ORDERS)],
-)
-{%- else -%}
-@router.post("/orders", status_code=status.HTTP_201_CREATED, responses=REFUSED)
-{%- endif %}
+@placing.post("/orders", status_code=status.HTTP_201_CREATED, responses=REFUSED)
 async def place_order(
     body: NewOrder, database: DatabaseDependency, response: Response
 ) -> OrderState:

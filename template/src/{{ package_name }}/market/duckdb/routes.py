@@ -6,11 +6,11 @@ from decimal import Decimal
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from ..data_layer.database import NotFound
-from ..data_layer.http import DatabaseDependency
+from ...data_layer.database import NotFound
+from ...data_layer.http import DatabaseDependency
+from ..models import Instrument
+from ..routes import NOT_FOUND, BeforeDay, Entity, Limit, PathSymbol
 from . import history
-from .models import Instrument
-from .routes import NOT_FOUND, BeforeDay, Entity, Limit, PathSymbol
 
 router = APIRouter(tags=["market"])
 

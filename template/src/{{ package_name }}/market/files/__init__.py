@@ -1,0 +1,1 @@
+"""What the data tree adds to the desk: daily bars as files."""

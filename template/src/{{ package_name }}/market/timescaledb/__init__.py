@@ -1,0 +1,1 @@
+"""What TimescaleDB adds to the desk: hypertables, and candles of every level."""
