@@ -25,9 +25,6 @@ from my_project.data_layer.redis import (
     UserData,
     cached,
 )
-from my_project.data_layer.redis import cache as module
-from my_project.data_layer.redis.envelope import Envelope
-from my_project.data_layer.redis.remote import now
 from tests.layer import PATIENCE
 from tests.layer.redis.waiting import eventually
 
@@ -347,66 +344,6 @@ async def test_something_else_under_the_key_is_loaded_and_replaced(cache: Cache)
         assert await cache.get(REMOTE, "n", load) == 1
         assert await cache.get(REMOTE, "n", load) == 1
         assert load.calls == 1, rubbish
-
-
-@pytest.fixture
-def just_before_the_end(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Let readers think that a value of an hour is about to expire, or no more."""
-
-    def shift(on: bool) -> None:
-        monkeypatch.setattr(module, "now", lambda: now() + 3_600_000 * on)
-
-    return shift
-
-
-async def test_a_value_is_refreshed_before_it_expires(
-    cache: Cache, just_before_the_end: Callable[[bool], None]
-) -> None:
-    load, end = Loader(1), asyncio.Event()
-
-    async def slowly() -> int:
-        await end.wait()
-        return 2
-
-    await cache.get(REMOTE, "n", load)
-    just_before_the_end(True)
-    # Nobody waits: it is loaded beside those who read.
-    async with asyncio.timeout(PATIENCE):
-        while not cache.store.counts["refreshes"]:
-            assert await cache.get(REMOTE, "n", slowly) == 1
-    just_before_the_end(False)
-    end.set()
-    async with asyncio.timeout(PATIENCE):
-        while await cache.get(REMOTE, "n", load) != 2:
-            await asyncio.sleep(0.001)
-    assert cache.store.counts["refreshes"] == 1
-    assert cache.store.counts["misses"] == 1
-    assert load.calls == 1
-
-
-async def test_a_refresh_that_fails_leaves_the_value(
-    cache: Cache, just_before_the_end: Callable[[bool], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    async def fail() -> int:
-        raise ValueError("no database")
-
-    await cache.get(REMOTE, "n", Loader(1))
-    just_before_the_end(True)
-    async with asyncio.timeout(PATIENCE):
-        while not cache.store.counts["refreshes"]:
-            assert await cache.get(REMOTE, "n", fail) == 1
-            await asyncio.sleep(0.005)
-    assert await cache.get(REMOTE, "n", fail) == 1
-    await eventually(lambda: "could not be loaded again" in caplog.text)
-    assert "no database" in caplog.text
-
-
-def test_the_nearer_the_end_the_likelier_the_refresh() -> None:
-    envelope = Envelope(expires=10_000, cost=100, generation=b"", payload=b"1")
-    early = sum(envelope.is_due(9_900) for _ in range(1000))
-    assert not any(envelope.is_due(5_000) for _ in range(1000))
-    assert 250 < early < 500  # 1/e of them
-    assert all(envelope.is_due(10_000) for _ in range(10))
 
 
 async def test_the_first_layer_is_bounded(redis_settings: RedisSettings) -> None:

@@ -2,8 +2,7 @@
 
 from .cache import Cache, cached
 from .errors import InvalidKey, InvalidTimeToLive, RedisLayerError, RedisUnavailable
-from .keys import Key, digest
-from .lifetime import TimeToLive
+from .keys import Key, TimeToLive, digest
 from .policies import Computed, Configuration, InvalidPolicy, Source, UserData
 from .settings import RedisSettings
 from .store import Store

@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
+    NamedTuple,
     ParamSpec,
     Self,
     TypeVar,
@@ -23,9 +25,8 @@ from redis.exceptions import RedisError
 from .errors import RedisUnavailable
 from .invalidation import SOURCE, Invalidations
 from .keys import Key
-from .local import Local, Name
 from .policies import Policy, Source, UserData
-from .remote import Found, Remote, now
+from .shared import Found, Shared, Wanted
 from .store import Store
 
 if TYPE_CHECKING:  # a cache alone needs no SQLAlchemy, which takes long to import
@@ -34,6 +35,8 @@ if TYPE_CHECKING:  # a cache alone needs no SQLAlchemy, which takes long to impo
 Value = TypeVar("Value")
 Parameters = ParamSpec("Parameters")
 Loader = Callable[[], Awaitable[Value]]
+Name = tuple[str, int, str]
+"""Entity, version and identifier."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,41 +45,47 @@ logger = logging.getLogger(__name__)
 ALONE = 1.0
 
 
+class _Entry(NamedTuple):
+    """A value within the process, until when it may be used, and the state of its sources."""
+
+    value: Any
+    expires: float
+    mark: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
 class _Flight:
     """One look at Redis, and perhaps one load, for everybody in this process who asks for the same.
-
-    Who comes first looks, and waits for nobody. Loading is a task, so that it goes on when they
-    are cancelled who wait for it.
 
     Attributes:
         mark: the state of the sources, as this process knew it when the flight began.
         outdated: the value became old meanwhile, so it goes to those who wait and nowhere else.
-        looked: the look is over. With neither `found` nor `task` it was cancelled.
-        found: what Redis had.
-        task: loads the value.
+        value: what they wait for; cancelled when the look was cancelled.
     """
 
-    def __init__(self, mark: tuple[int, ...]) -> None:
-        self.mark = mark
-        self.outdated = False
-        self.looked = asyncio.Event()
-        self.found: Found | None = None
-        self.task: asyncio.Task[Any] | None = None
+    name: Name
+    wanted: Wanted
+    load: Loader[Any]
+    mark: tuple[int, ...]
+    outdated: bool = False
+    value: asyncio.Future[Any] = field(default_factory=lambda: asyncio.Future())
 
 
 class Cache:
     """Values that can be loaded again, kept within the process and in Redis.
 
-    `Cache.open` makes one for each process. Redis being down, slow or full only makes it slower:
-    the loader answers. Serves DL-RD-11 to DL-RD-14.
+    `Cache.open` makes one for each process. When Redis is down, slow or full, the cache only gets
+    slower: the loader answers. Serves DL-RD-11 to DL-RD-14.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._local = Local(store.settings.local_entries)
-        self._remote = Remote(store)
+        # Every entry is young, so the oldest, which makes room, is hardly worth more than the
+        # least recently used, and finding it costs nothing.
+        self._entries: dict[Name, _Entry] = {}
+        self._shared = Shared(store)
         self._flights: dict[Name, _Flight] = {}
-        self._refreshes: set[asyncio.Task[Any]] = set()
+        self._loads: set[asyncio.Task[None]] = set()
         self._changes: Counter[str] = Counter()
         self._hearing = asyncio.Event()
         self._invalidations = Invalidations(store, self)
@@ -86,16 +95,11 @@ class Cache:
     async def open(cls, store: Store) -> AsyncIterator[Self]:
         """A cache that hears of invalidations until it is closed."""
         cache = cls(store)
-        tasks = [
-            asyncio.create_task(cache._invalidations.listen()),
-            asyncio.create_task(cache._invalidations.resend()),
-        ]
+        listening = asyncio.create_task(cache._invalidations.listen())
         try:
             yield cache
         finally:
-            tasks += cache._refreshes
-            tasks += [flight.task for flight in cache._flights.values() if flight.task]
-            await _end({task for task in tasks if not task.done()})
+            await _end({listening, *cache._loads})
 
     @property
     def is_hearing(self) -> bool:
@@ -109,12 +113,12 @@ class Cache:
     @property
     def entries(self) -> int:
         """How many values are kept within this process."""
-        return len(self._local)
+        return len(self._entries)
 
     @property
     def pending(self) -> int:
         """How many invalidations wait for Redis to come back."""
-        return self._invalidations.pending
+        return len(self._invalidations.pending)
 
     @overload
     async def get(self, policy: Policy[Value], identifier: str, load: Loader[Value]) -> Value: ...
@@ -144,22 +148,23 @@ class Cache:
         name = (policy.entity, policy.version, identifier)
         while True:
             mark = self._mark(policy.sources) if policy.sources else ()
-            entry = self._local.get(name)
-            if entry is not None and entry.mark == mark:
+            entry = self._entries.get(name)
+            if entry is not None and entry.mark == mark and entry.expires > time.monotonic():
                 self.store.counts["hits_local"] += 1
                 value: Value | None = entry.value
                 return value
             flight = self._flights.get(name)
             if flight is None or flight.mark != mark:
-                flight = _Flight(mark)
-                await self._look(flight, name, policy, load)
+                sources = [self._invalidations.source(source.name) for source in policy.sources]
+                wanted = Wanted(self._key(policy, identifier), policy, sources)
+                flight = _Flight(name, wanted, load, mark)
+                await self._look(flight)
             else:
                 self.store.counts["shared"] += 1
-                await flight.looked.wait()
-            if flight.task is not None:
-                return cast("Value | None", await asyncio.shield(flight.task))
-            if flight.found is not None:
-                return cast("Value | None", flight.found.value)
+            if not flight.value.done():
+                await asyncio.wait([flight.value])
+            if not flight.value.cancelled():
+                return cast("Value | None", flight.value.result())
 
     def invalidate(self, session: "WriteSession", policy: UserData[Any], *identifiers: str) -> None:
         """Drop values everywhere, as soon as the transaction that changes them has committed.
@@ -190,28 +195,28 @@ class Cache:
         await self._invalidations.send(*keys)
 
     def forget(self, key: Key) -> None:
-        """Drop a value within this process; what `Invalidations` hears."""
+        """Drop a value within this process; `Invalidations` calls it for each one that it hears."""
         if key.entity == SOURCE:
             # Entries and loads that stand on it are known by their mark.
             self._changes[key.identifier] += 1
             return
         name = (key.entity, key.version, key.identifier)
-        self._local.drop(name)
+        self._entries.pop(name, None)
         if flight := self._flights.pop(name, None):
             flight.outdated = True
 
     def connected(self) -> None:
-        """Begin anew: what was missed is not known."""
-        self._begin_anew()
+        """Drop all values within this process, since some invalidations may have been missed."""
+        self._forget_all()
         self._hearing.set()
 
     def disconnected(self) -> None:
-        """Begin anew, and keep values for a moment only."""
+        """Drop all values within this process, and keep new ones for a moment only."""
         self._hearing.clear()
-        self._begin_anew()
+        self._forget_all()
 
-    def _begin_anew(self) -> None:
-        self._local.clear()
+    def _forget_all(self) -> None:
+        self._entries.clear()
         for flight in self._flights.values():
             flight.outdated = True
         self._flights.clear()
@@ -222,140 +227,90 @@ class Cache:
     def _mark(self, sources: tuple[Source, ...]) -> tuple[int, ...]:
         return tuple(self._changes[source.name] for source in sources)
 
-    async def _look(
-        self, flight: _Flight, name: Name, policy: Policy[Any], load: Loader[Any]
-    ) -> None:
-        """Give the flight what Redis has, or the task that loads it."""
-        key = self._key(policy, name[2])
-        sources = [self._invalidations.source(source.name) for source in policy.sources]
-        self._flights[name] = flight
-        generation: bytes | None = None
+    async def _look(self, flight: _Flight) -> None:
+        """Look into Redis; when the value is not there, begin to load it."""
+        self._flights[flight.name] = flight
+        found, generation = None, None
         try:
             # Redis may still hold what this process has seen change.
-            if not (self.pending and any(map(self._invalidations.is_pending, (key, *sources)))):
-                try:
-                    flight.found, generation = await self._remote.read(key, policy, sources)
-                except (RedisUnavailable, RedisError) as error:
-                    self._log(error)
-            if flight.found is not None:
-                lasting = self._hit(flight.found, key, policy, load)
-                self._keep(flight, name, policy, flight.found.value, lasting)
-            else:
-                flight.task = asyncio.create_task(
-                    self._fly(flight, name, key, policy, load, generation)
-                )
-                # Nobody asks for the error when all who waited were cancelled.
-                flight.task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        finally:
-            if flight.task is None:
-                self._land(flight, name)
-            flight.looked.set()
-
-    async def _fly(
-        self,
-        flight: _Flight,
-        name: Name,
-        key: Key,
-        policy: Policy[Any],
-        load: Loader[Any],
-        generation: bytes | None,
-    ) -> Any:
-        try:
-            value, lasting = await self._fetch(key, policy, load, generation)
-            self._keep(flight, name, policy, value, lasting)
-            return value
-        finally:
-            self._land(flight, name)
-
-    def _land(self, flight: _Flight, name: Name) -> None:
-        if self._flights.get(name) is flight:
-            del self._flights[name]
-
-    def _keep(
-        self, flight: _Flight, name: Name, policy: Policy[Any], value: Any, lasting: float
-    ) -> None:
-        seconds = self._seconds(policy, value, lasting)
-        if seconds and not self._is_old(flight, policy):
-            self._local.put(name, value, seconds, flight.mark)
-
-    def _is_old(self, flight: _Flight, policy: Policy[Any]) -> bool:
-        return flight.outdated or flight.mark != self._mark(policy.sources)
-
-    def _seconds(self, policy: Policy[Any], value: Any, lasting: float) -> float:
-        """How long a value may stay within this process."""
-        if policy.local is None or (value is None and policy.absent is None):
-            return 0
-        bound = self.store.settings.local_ttl if self.is_hearing else ALONE
-        return min(policy.local.seconds, bound, lasting)
-
-    async def _fetch(
-        self, key: Key, policy: Policy[Any], load: Loader[Any], generation: bytes | None
-    ) -> tuple[Any, float]:
-        """The value, and how many seconds it lasts in Redis; without a generation Redis is out."""
-        if generation is None:
-            return await self._load(load), ALONE
-        try:
-            lease, found = await self._remote.turn(key, policy, generation)
+            if self._invalidations.pending.isdisjoint((flight.wanted.key, *flight.wanted.sources)):
+                found, generation = await self._shared.read(flight.wanted)
         except (RedisUnavailable, RedisError) as error:
-            self._log(error)
-            return await self._load(load), ALONE
-        if found is not None:
-            return found.value, self._hit(found, key, policy, load)
-        self.store.counts["misses"] += 1
-        return await self._load_and_store(key, policy, load, generation, lease)
-
-    def _hit(self, found: Found, key: Key, policy: Policy[Any], load: Loader[Any]) -> float:
-        """How many seconds it lasts in Redis; perhaps it is loaded again ahead of that."""
-        self.store.counts["hits"] += 1
-        if found.envelope.is_due(now()):
-            self._refresh_early(key, policy, load, found.envelope.generation)
-        return found.lasting
-
-    async def _load(self, load: Loader[Any]) -> Any:
-        self.store.counts["loads"] += 1
-        return await load()
-
-    async def _load_and_store(
-        self,
-        key: Key,
-        policy: Policy[Any],
-        load: Loader[Any],
-        generation: bytes,
-        lease: str | None,
-    ) -> tuple[Any, float]:
-        begun = time.monotonic()
-        try:
-            value = await self._load(load)
+            logger.debug("the cache goes on without Redis: %s", error)
         except BaseException:
-            if lease is not None:
-                await self._remote.release(key, lease)
+            # It was cancelled; the others who wait look for themselves.
+            self._land(flight)
+            flight.value.cancel()
             raise
-        if lease is None:
-            return value, ALONE
-        cost = time.monotonic() - begun
-        lasting = await self._remote.keep(key, policy, value, cost, generation, lease)
-        return value, ALONE if lasting is None else lasting
+        if found is not None:
+            self.store.counts["hits"] += 1
+            self._arrive(flight, found)
+            return
+        # A task, so that it goes on when those who wait for it are cancelled.
+        task = asyncio.create_task(self._fly(flight, generation))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
 
-    def _refresh_early(
-        self, key: Key, policy: Policy[Any], load: Loader[Any], generation: bytes
-    ) -> None:
-        async def refresh() -> None:
+    async def _fly(self, flight: _Flight, generation: bytes | None) -> None:
+        try:
+            self._arrive(flight, await self._fetch(flight, generation))
+        except (Exception, asyncio.CancelledError) as error:
+            self._land(flight)
+            flight.value.set_exception(error)
+            flight.value.exception()  # there may be nobody left who waits for it
+
+    async def _fetch(self, flight: _Flight, generation: bytes | None) -> Found:
+        """Load the value, or take what another process has loaded meanwhile.
+
+        Args:
+            flight: what is wanted.
+            generation: the state of the sources; None when Redis does not answer.
+        """
+        lease = None
+        if generation is not None:
             try:
-                lease = await self._remote.lease(key, policy)
-                if lease is not None:
-                    self.store.counts["refreshes"] += 1
-                    await self._load_and_store(key, policy, load, generation, lease)
+                lease, found = await self._shared.lease(flight.wanted, generation)
             except (RedisUnavailable, RedisError) as error:
-                self._log(error)
-            except Exception:  # the value that is there is still good
-                logger.exception("%s could not be loaded again ahead of its end", key)
+                logger.debug("the cache goes on without Redis: %s", error)
+            else:
+                if found is not None:
+                    self.store.counts["hits"] += 1
+                    return found
+                self.store.counts["misses"] += 1
+        self.store.counts["loads"] += 1
+        if lease is None or generation is None:
+            return Found(await flight.load(), ALONE)
+        try:
+            value = await flight.load()
+        except BaseException:
+            await self._shared.release(flight.wanted, lease)
+            raise
+        stored = await self._shared.store(flight.wanted, value, generation, lease)
+        return Found(value, stored or ALONE)
 
-        task = asyncio.create_task(refresh())
-        self._refreshes.add(task)
-        task.add_done_callback(self._refreshes.discard)
+    def _arrive(self, flight: _Flight, found: Found) -> None:
+        """Hand the value to those who wait, and keep it within the process while it is good."""
+        self._land(flight)
+        flight.value.set_result(found.value)
+        policy, settings = flight.wanted.policy, self.store.settings
+        if (
+            policy.local is None
+            or not settings.local_entries
+            or (found.value is None and policy.absent is None)
+            or flight.outdated
+            or flight.mark != self._mark(policy.sources)
+        ):
+            return
+        bound = settings.local_ttl if self.is_hearing else ALONE
+        expires = time.monotonic() + min(policy.local.seconds, bound, found.seconds)
+        self._entries.pop(flight.name, None)
+        if len(self._entries) >= settings.local_entries:
+            del self._entries[next(iter(self._entries))]
+        self._entries[flight.name] = _Entry(found.value, expires, flight.mark)
 
-    def _log(self, error: Exception) -> None:
-        logger.debug("the cache goes on without Redis: %s", error)
+    def _land(self, flight: _Flight) -> None:
+        if self._flights.get(flight.name) is flight:
+            del self._flights[flight.name]
 
 
 def cached(

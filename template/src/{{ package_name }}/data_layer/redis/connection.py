@@ -1,5 +1,6 @@
 """The one factory of clients: a server, a cluster, or a master behind sentinels."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
@@ -118,3 +119,13 @@ def _sentinels(settings: RedisSettings, place: Address, options: dict[str, Any])
 
 def _once_more() -> Retry:
     return Retry(NoBackoff(), 1, supported_errors=(NoConnection,))
+
+
+def is_cancelled() -> bool:
+    """Whether the running task was told to end.
+
+    redis-py now and then swallows the cancellation of what waits for an answer, so a loop over
+    such waits must look here, or may never end.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -5,6 +5,7 @@ import logging
 import random
 import secrets
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from redis.asyncio import RedisCluster
@@ -12,9 +13,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from .connection import Client, connect
 from .errors import InvalidKey, RedisLayerError, RedisUnavailable
-from .keys import Key
-from .lifetime import TimeToLive
-from .scripts import CHANGE, INVALIDATE
+from .keys import Key, TimeToLive
 from .store import Store
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ CHANNEL = "cache-invalidation"
 STATE = TimeToLive(timedelta(days=30))
 # Seconds between two signs of life; twice that until silence counts as a broken connection.
 HEARTBEAT = 1.0
-# Invalidations that wait for Redis to come back. Beyond them the time to live is the bound.
+# Invalidations that wait for Redis; of further ones the time to live is the bound.
 PENDING = 100_000
 
 
@@ -46,24 +45,16 @@ class Heard(Protocol):
 class Invalidations:
     """Sends invalidations to all processes of the service, and hears theirs.
 
-    One that can't be sent waits until Redis is back, as long as this process lives.
+    Attributes:
+        pending: what this process knows to be old while Redis may still hold it. It is sent again
+            when Redis is back, as long as this process lives.
     """
 
     def __init__(self, store: Store, heard: Heard) -> None:
         self._store = store
         self._heard = heard
         self._channel = str(store.key(CHANNEL, "all"))
-        self._pending: dict[Key, None] = {}
-        self._retry = asyncio.Event()
-
-    def is_pending(self, key: Key) -> bool:
-        """Whether Redis may still hold what this process knows to be old."""
-        return key in self._pending
-
-    @property
-    def pending(self) -> int:
-        """How many invalidations wait for Redis."""
-        return len(self._pending)
+        self.pending: set[Key] = set()
 
     def source(self, name: str) -> Key:
         """The key of the state of a source."""
@@ -73,49 +64,35 @@ class Invalidations:
         """Drop the values of these keys everywhere; a key of `source` drops what stands on it."""
         for key in keys:
             self._heard.forget(key)
-        # Listed before they are sent: a reader of this process must not find them meanwhile.
-        self._pending.update(dict.fromkeys(keys))
-        while len(self._pending) > PENDING:
-            del self._pending[next(iter(self._pending))]
-            self._store.counts["invalidations_lost"] += 1
         self._store.counts["invalidations"] += len(keys)
+        # Listed before they are sent: a reader of this process must not find them meanwhile.
+        room = max(PENDING - len(self.pending), 0)
+        self._store.counts["invalidations_lost"] += max(len(keys) - room, 0)
+        self.pending.update(keys[:room])
+        await self._drop(keys)
+
+    async def _drop(self, keys: tuple[Key, ...]) -> None:
         for start in range(0, len(keys), 500):
-            if not await self._sent(keys[start : start + 500]):
-                self._retry.set()
+            batch = keys[start : start + 500]
+            try:
+                await self._store.run(partial(self._tell, keys=batch))
+            except (RedisUnavailable, RedisError) as error:
+                logger.warning("an invalidation waits for Redis: %s", error)
                 return
+            self.pending.difference_update(batch)
 
-    async def _sent(self, keys: tuple[Key, ...]) -> bool:
-        async def operation(redis: Client) -> None:
-            pipeline = redis.pipeline(transaction=False)
-            for key in keys:
-                if key.entity == SOURCE:
-                    pipeline.eval(
-                        *(CHANGE, 1, str(key), secrets.token_hex(8), STATE.milliseconds),
-                        *(self._channel, str(key)),
-                    )
-                else:
-                    names = (str(key), key.companion("lease"))
-                    pipeline.eval(INVALIDATE, 2, *names, self._channel, str(key))
-            await pipeline.execute()
-
-        try:
-            await self._store.run(operation)
-        except (RedisUnavailable, RedisError) as error:
-            logger.warning("an invalidation waits for Redis: %s", error)
-            return False
+    async def _tell(self, redis: Client, keys: tuple[Key, ...]) -> None:
+        pipeline = redis.pipeline(transaction=False)
         for key in keys:
-            self._pending.pop(key, None)
-        return True
-
-    async def resend(self) -> None:
-        """Send what waits, again and again, for as long as the task lives."""
-        pause = self._store.settings.breaker_pause
-        while True:
-            await self._retry.wait()
-            self._retry.clear()
-            while keys := tuple(self._pending)[:500]:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                await self._sent(keys)
+            if key.entity == SOURCE:
+                pipeline.set(str(key), secrets.token_hex(8), px=STATE.milliseconds)
+            else:
+                # The lease first, so that nobody stores an old value between the two.
+                pipeline.delete(key.companion("lease"))
+                pipeline.delete(str(key))
+        await pipeline.execute()
+        # Only now: whoever hears it must not find the old value in Redis. A key has no space.
+        await redis.publish(self._channel, " ".join(map(str, keys)))
 
     async def listen(self) -> None:
         """Hear what other processes send, for as long as the task lives."""
@@ -140,6 +117,8 @@ class Invalidations:
             await pubsub.subscribe(self._channel)
             silent = False
             while True:
+                if self.pending:
+                    await self._drop(tuple(self.pending))
                 message = await pubsub.get_message(timeout=HEARTBEAT)
                 if message is None:
                     if silent:
@@ -157,6 +136,7 @@ class Invalidations:
                 self._heard.connected()
             case "message":
                 try:
-                    self._heard.forget(Key.parse(data))
+                    for key in map(Key.parse, data.split(b" ")):
+                        self._heard.forget(key)
                 except InvalidKey as error:
                     logger.warning("an invalidation that is no key: %s", error)

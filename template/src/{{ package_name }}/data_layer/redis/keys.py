@@ -1,14 +1,16 @@
-"""The one way to name something in Redis: `{service}:{entity}:{identifier}:{version}`."""
+"""What every write in Redis needs: a name of the one format, and a time to live."""
 
 import hashlib
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
 
-from .errors import InvalidKey
+from .errors import InvalidKey, InvalidTimeToLive
 
 LONGEST = 1024
+SHORTEST_LIFE, LONGEST_LIFE = timedelta(seconds=1), timedelta(days=366)
 _PART = re.compile(r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
@@ -94,6 +96,34 @@ class Key:
         if not _COMPANION.fullmatch(name):
             raise InvalidKey(f"{name[:100]!r} is no name of a companion; use lowercase letters.")
         return f"{{{self}}}:{name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TimeToLive:
+    """The time after which a value is gone: `TimeToLive(timedelta(minutes=5))`.
+
+    It is between one second, since a shorter one is mostly spent on the way to Redis, and a year,
+    since what stays longer belongs into PostgreSQL.
+    """
+
+    value: timedelta
+
+    def __post_init__(self) -> None:
+        if not SHORTEST_LIFE <= self.value <= LONGEST_LIFE:
+            raise InvalidTimeToLive(
+                f"A time to live of {self.value} is not between {SHORTEST_LIFE.seconds} second and "
+                f"{LONGEST_LIFE.days} days; what must stay longer belongs into PostgreSQL."
+            )
+
+    @property
+    def seconds(self) -> float:
+        """The time in seconds."""
+        return self.value.total_seconds()
+
+    @property
+    def milliseconds(self) -> int:
+        """The time in milliseconds, as Redis takes it."""
+        return self.value // timedelta(milliseconds=1)
 
 
 def digest(identifier: str) -> str:

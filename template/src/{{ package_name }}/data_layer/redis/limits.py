@@ -15,7 +15,6 @@ from .store import Store
 
 MOST = 10_000
 _NAME = re.compile(r"[a-z][a-z0-9.-]{0,62}")
-_SCRIPT = (Path(__file__).parent / "limit.lua").read_text(encoding="utf-8")
 
 
 class LimitSettings(Settings):
@@ -83,7 +82,9 @@ class Limiter:
     def __init__(self, store: Store, settings: LimitSettings | None = None) -> None:
         self._store = store
         self._settings = settings or load(LimitSettings)
-        self._script = store.client.register_script(_SCRIPT)
+        self._script = store.client.register_script(
+            Path(__file__).with_name("limit.lua").read_text(encoding="utf-8")
+        )
 
     async def take(self, limit: Limit, client: str) -> Decision:
         """Take one place of `client`, if there is one; never longer than `REDIS_TIMEOUT`.

@@ -24,16 +24,14 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisClusterException, RedisError
 
 from ..settings import Settings, load
-from .cancellation import is_cancelled
-from .connection import Client, connect
+from .connection import Client, connect, is_cancelled
 from .errors import RedisUnavailable
-from .lifetime import TimeToLive
+from .keys import TimeToLive
 from .store import Store
 
 logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0
-_SCRIPT = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
 # With 20 digits it may be more than Redis takes, which no clock has come to.
 _ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
@@ -147,7 +145,9 @@ class Live:
         self.store = store
         self._client = client
         self._settings = settings
-        self._script = store.client.register_script(_SCRIPT)
+        self._script = store.client.register_script(
+            Path(__file__).with_name("publish.lua").read_text(encoding="utf-8")
+        )
         self._ttl = TimeToLive(timedelta(seconds=settings.ttl))
         self._channels: dict[str, _Channel] = {}
         self._changed = asyncio.Event()

@@ -8,8 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from .errors import RedisLayerError
-from .keys import Key
-from .lifetime import TimeToLive
+from .keys import Key, TimeToLive
 
 Value = TypeVar("Value")
 

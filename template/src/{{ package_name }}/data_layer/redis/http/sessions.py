@@ -25,15 +25,13 @@ from ...http.problems import Unavailable
 from ...settings import Settings, load
 from ..connection import Client
 from ..errors import RedisUnavailable
-from ..keys import Key, digest
-from ..lifetime import TimeToLive
+from ..keys import Key, TimeToLive, digest
 from ..store import Store
 
 COOKIE = "__Host-session"
 """The prefix makes browsers refuse it from subdomains, without TLS and for other paths."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_HERE = Path(__file__).parent
 
 
 class SessionSettings(Settings):
@@ -90,8 +88,10 @@ class Sessions:
         self._settings = settings or load(SessionSettings)
         self._idle = self._settings.idle * 1000
         self._absolute = TimeToLive(timedelta(seconds=self._settings.absolute)).milliseconds
-        self._login = store.client.register_script((_HERE / "login.lua").read_text())
-        self._visit = store.client.register_script((_HERE / "visit.lua").read_text())
+        self._login, self._visit = (
+            store.client.register_script(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+            for name in ("login.lua", "visit.lua")
+        )
 
     async def login(
         self, request: Request, response: Response, user: str, data: dict[str, Any] | None = None

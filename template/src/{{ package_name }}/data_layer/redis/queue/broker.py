@@ -17,18 +17,17 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError, ResponseError
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
-from ..cancellation import is_cancelled
-from ..connection import Client
+from ..connection import Client, is_cancelled
+from ..keys import Key
 from .errors import JobTooLarge, QueueFull, QueueUnreachable
-from .keys import QueueKeys
 from .settings import QueueSettings
 
 logger = logging.getLogger(__name__)
 
 GROUP = "workers"
 BLOCK = 1.0
-PROMOTE_EVERY = 0.25
-PROMOTE_AT_ONCE = 100
+TIDY_EVERY = 0.25
+PROMOTED_AT_ONCE = 100
 LONGEST_PAUSE = 5.0
 GONE_AFTER = 3_600_000
 """Milliseconds after which a worker without jobs is struck from the list of the group."""
@@ -36,7 +35,28 @@ GONE_AFTER = 3_600_000
 # Whatever Redis may answer while it restarts, fails over or is rearranged.
 TROUBLE = (RedisError, RedisClusterException, OSError)
 
-HERE = Path(__file__).parent
+
+class QueueKeys:
+    """The names of what one queue keeps in Redis.
+
+    All that a script touches together is in one slot of a cluster.
+    """
+
+    def __init__(self, service: str, queue: str) -> None:
+        self._service = service
+        self._queue = queue
+        self._key = Key(service, "queue", queue)
+        self.jobs = str(self._key)
+        self.delayed = self._key.companion("delayed")
+        self.dead = self._key.companion("dead")
+
+    def once(self, job_id: str) -> str:
+        """The marker of an idempotency key."""
+        return self._key.companion(f"once-{job_id[:24]}")
+
+    def result(self, job_id: str) -> str:
+        """What the job returned."""
+        return str(Key(self._service, "queue-result", f"{self._queue}/{job_id}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +95,17 @@ class StreamBroker(AsyncBroker):
         self.keys = keys
         self.consumer = secrets.token_hex(8)
         self._running: set[bytes] = set()
-        self._heartbeat: asyncio.Task[None] | None = None
-        self._texts = {file.stem: file.read_text(encoding="utf-8") for file in HERE.glob("*.lua")}
-        self._scripts = {name: client.register_script(text) for name, text in self._texts.items()}
+        self._alive: asyncio.Task[None] | None = None
+        self._enqueue, self._tidy, self._heartbeat, self._state = (
+            client.register_script(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+            for name in ("enqueue.lua", "tidy.lua", "heartbeat.lua", "state.lua")
+        )
 
     async def startup(self) -> None:
         """As taskiq has it; a worker begins to say that it lives."""
         await super().startup()
         if self.is_worker_process:
-            self._heartbeat = asyncio.create_task(self._say_alive())
+            self._alive = asyncio.create_task(self._say_alive())
 
     async def kick(self, message: BrokerMessage) -> None:
         """Take the job in.
@@ -103,14 +125,11 @@ class StreamBroker(AsyncBroker):
         once = "once" in labels and not again
         try:
             async with self._places:
-                taken, copies = await self._enqueue(
-                    message.task_id,
-                    message.message,
-                    round(float(labels.get("delay", 0)) * 1000),
+                taken, copies = await self._take_in(
+                    message,
                     # A job that is tried again has its place already.
-                    0 if again else settings.max_jobs,
-                    settings.once_ttl if once else 0,
-                    settings.retention,
+                    most=0 if again else settings.max_jobs,
+                    once=settings.once_ttl if once else 0,
                 )
         except OutOfMemoryError as error:
             raise QueueFull(
@@ -139,15 +158,12 @@ class StreamBroker(AsyncBroker):
         due = 0.0
         while not is_cancelled():
             try:
+                entry = None
                 if monotonic() >= due:
-                    due = monotonic() + PROMOTE_EVERY
-                    await self._run(
-                        "promote",
-                        [self.keys.jobs, self.keys.delayed],
-                        PROMOTE_AT_ONCE,
-                        self.settings.retention,
-                    )
-                entry = await self._abandoned() or await self._next()
+                    entry = await self._abandoned()
+                    # While there are abandoned jobs they go first.
+                    due = 0.0 if entry else monotonic() + TIDY_EVERY
+                entry = entry or await self._next()
                 pause = 0.0
             except TROUBLE as error:
                 if str(error).startswith("NOGROUP") and await self._make_group():
@@ -163,13 +179,15 @@ class StreamBroker(AsyncBroker):
     async def shutdown(self) -> None:
         """Leave the group, unless jobs of this worker are for another one to take over."""
         await super().shutdown()
-        if self._heartbeat is None:
+        if self._alive is None:
             return
         # Not sooner: jobs that run while the worker stops must stay with it.
-        self._heartbeat.cancel()
-        await asyncio.wait([self._heartbeat])
+        self._alive.cancel()
+        await asyncio.wait([self._alive])
+        jobs = self.keys.jobs
         with suppress(*TROUBLE):
-            await self._run("leave", [self.keys.jobs], GROUP, self.consumer)
+            if not await self.client.xpending_range(jobs, GROUP, "-", "+", 1, self.consumer):
+                await self.client.xgroup_delconsumer(jobs, GROUP, self.consumer)
 
     async def bury(self, message: TaskiqMessage, reason: str) -> None:
         """Keep the job as a dead letter, with the reason."""
@@ -184,47 +202,58 @@ class StreamBroker(AsyncBroker):
 
     async def requeue(self, letter: bytes, message: TaskiqMessage) -> bool:
         """Move a dead letter back into the queue; False when somebody else has done so."""
-        job = self.formatter.dumps(message).message
-        return bool(
-            await self._run(
-                "requeue", [self.keys.jobs, self.keys.dead], letter, job, self.settings.retention
-            )
-        )
+        taken, _ = await self._take_in(self.formatter.dumps(message), letter=letter)
+        return taken == 1
 
     async def inspect(self) -> list[int]:
         """Jobs, running, delayed, dead letters, workers, age of the oldest job in milliseconds."""
-        found: list[int] = await self._run(
-            "state", [self.keys.jobs, self.keys.delayed, self.keys.dead], GROUP
-        )
+        keys = [self.keys.jobs, self.keys.delayed, self.keys.dead]
+        found: list[int] = await self._state(keys=keys, args=[GROUP])
         return found
 
-    async def _enqueue(self, task_id: str, *arguments: str | bytes | float) -> tuple[int, int]:
-        """What the script said, and how many replicas have what it wrote."""
-        keys = [self.keys.jobs, self.keys.delayed, self.keys.once(task_id)]
+    async def _take_in(
+        self, message: BrokerMessage, *, most: int = 0, once: int = 0, letter: bytes = b""
+    ) -> tuple[int, int]:
+        """What `enqueue.lua` said, and how many replicas have what it wrote.
+
+        Args:
+            message: the job.
+            most: jobs that the queue may hold; 0 for no bound.
+            once: seconds that the job's id is remembered; 0 for a job that may be sent again.
+            letter: the dead letter that becomes the job.
+        """
         settings = self.settings
+        delay = round(float(message.labels.get("delay", 0)) * 1000)
+        keys = [
+            *(self.keys.jobs, self.keys.delayed, self.keys.once(message.task_id)),
+            self.keys.dead,
+        ]
+        arguments: list[bytes | int] = [
+            *(message.message, delay, most, once, settings.retention, letter)
+        ]
         if not settings.replicas:
-            return await self._run("enqueue", keys, *arguments), 0
+            return await self._enqueue(keys=keys, args=arguments), 0
         # WAIT counts what was written on its own connection.
         async with self.client.pipeline(transaction=False) as pipe:
-            pipe.eval(self._texts["enqueue"], len(keys), *keys, *arguments)
+            pipe.eval(str(self._enqueue.script), len(keys), *keys, *arguments)
             pipe.wait(settings.replicas, round(settings.timeout * 500))
             taken, copies = await pipe.execute()
         return taken, copies
 
-    async def _run(self, script: str, keys: list[str], *arguments: str | bytes | float) -> Any:
-        return await self._scripts[script](keys=keys, args=arguments)
-
     async def _abandoned(self) -> tuple[bytes, bytes] | None:
+        """A job that this worker takes over; the delayed jobs that are due go into the stream."""
         settings = self.settings
-        entry = await self._run(
-            "claim",
-            [self.keys.jobs, self.keys.dead],
-            GROUP,
-            self.consumer,
-            round(settings.claim_after * 1000),
-            settings.max_deliveries,
-            settings.max_dead_letters,
-            settings.retention,
+        entry: Any = await self._tidy(
+            keys=[self.keys.jobs, self.keys.delayed, self.keys.dead],
+            args=[
+                GROUP,
+                self.consumer,
+                round(settings.claim_after * 1000),
+                settings.max_deliveries,
+                settings.max_dead_letters,
+                settings.retention,
+                PROMOTED_AT_ONCE,
+            ],
         )
         if not entry:
             return None
@@ -270,7 +299,11 @@ class StreamBroker(AsyncBroker):
         deadline = monotonic() + self.settings.claim_after
         while True:
             try:
-                await self._run("done", [self.keys.jobs], GROUP, identifier)
+                # Deleted too: a stream keeps acknowledged entries for ever.
+                async with self.client.pipeline(transaction=True) as pipe:
+                    pipe.xack(self.keys.jobs, GROUP, identifier)
+                    pipe.xdel(self.keys.jobs, identifier)
+                    await pipe.execute()
             except TROUBLE:
                 if monotonic() > deadline:
                     raise
@@ -279,7 +312,7 @@ class StreamBroker(AsyncBroker):
                 return
 
     def let_go(self, message: bytes | AckableMessage) -> None:
-        """Say no more that this worker is at the job: it has ended, acknowledged or not."""
+        """Stop saying that this worker is at the job, which has ended, acknowledged or not."""
         if isinstance(message, AckableMessage) and isinstance(message.ack, Acknowledgement):
             self._running.discard(message.ack.identifier)
 
@@ -287,11 +320,7 @@ class StreamBroker(AsyncBroker):
         while not is_cancelled():
             await asyncio.sleep(self.settings.claim_after / 4)
             with suppress(*TROUBLE):
-                await self._run(
-                    "heartbeat",
-                    [self.keys.jobs],
-                    GROUP,
-                    self.consumer,
-                    GONE_AFTER,
-                    *self._running,
+                await self._heartbeat(
+                    keys=[self.keys.jobs],
+                    args=[GROUP, self.consumer, GONE_AFTER, *self._running],
                 )

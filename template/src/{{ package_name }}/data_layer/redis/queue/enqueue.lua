@@ -1,6 +1,11 @@
--- Takes a job in: 1 taken, 0 taken before under the same idempotency key, -1 the queue is full.
--- KEYS: stream, delayed, marker of the idempotency key
--- ARGV: job, delay in ms, most jobs (0: no bound), seconds of the marker (0: no marker), retention in s
+-- Takes a job in: 1 taken, 0 not again, -1 the queue is full.
+-- Not again: it was taken before under the same idempotency key, or its dead letter is gone.
+-- KEYS: stream, delayed, marker of the idempotency key, dead letters
+-- ARGV: job, delay in ms, most jobs (0: no bound), seconds of the marker (0: no marker), retention in s,
+--   id of the dead letter that becomes the job (empty: a new job)
+if ARGV[6] ~= '' and redis.call('XDEL', KEYS[4], ARGV[6]) == 0 then
+  return 0
+end
 local remaining = redis.call('PTTL', KEYS[3])
 if tonumber(ARGV[4]) > 0 and remaining > 0 then
   redis.call('PEXPIRE', KEYS[3], remaining)  -- a write, so that WAIT after it means the first one too

@@ -13,10 +13,9 @@ from taskiq.kicker import AsyncKicker
 from ...settings import InvalidSettings, load
 from ..connection import Client, connect
 from ..settings import RedisSettings
-from .broker import StreamBroker
+from .broker import QueueKeys, StreamBroker
 from .errors import QueueError
 from .failures import Failures
-from .keys import QueueKeys
 from .results import Results
 from .settings import QueueSettings
 from .tasks import P, R, Task

@@ -8,7 +8,7 @@ from taskiq.exceptions import ResultGetError
 from taskiq.serializers import JSONSerializer
 
 from ..connection import Client
-from .keys import QueueKeys
+from .broker import QueueKeys
 
 
 class Results(AsyncResultBackend[Any]):

@@ -1,0 +1,210 @@
+"""The second layer of the cache: values in Redis, and the lease of the one process that loads."""
+
+import asyncio
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+
+from .connection import Client
+from .errors import RedisUnavailable
+from .invalidation import STATE
+from .keys import Key
+from .policies import Policy
+from .store import Store
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two looks at what another process loads.
+SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
+
+
+class Wanted(NamedTuple):
+    """Which value somebody asks for, and the keys of the sources that it is computed from."""
+
+    key: Key
+    policy: Policy[Any]
+    sources: list[Key]
+
+
+class Found(NamedTuple):
+    """A value, and how many seconds longer it is good."""
+
+    value: Any
+    seconds: float
+
+
+class Shared:
+    """Values in Redis, each with the state that its sources had before it was loaded.
+
+    `read` and `lease` raise `RedisUnavailable` while Redis does not answer; `store` and `release`
+    give up then, since the value or the lease expires by itself.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._script = store.client.register_script(
+            Path(__file__).with_name("lease.lua").read_text(encoding="utf-8")
+        )
+
+    async def read(self, wanted: Wanted) -> tuple[Found | None, bytes]:
+        """The value, if there is one and it is good, and the state of its sources."""
+        if not wanted.sources:
+            value: Any = await self._store.run(lambda redis: redis.get(str(wanted.key)))
+            return self._good(wanted, value, b""), b""
+
+        async def operation(redis: Client) -> list[bytes | None]:
+            # Not in one transaction: a cluster has the keys in different places.
+            pipeline = redis.pipeline(transaction=False)
+            for one in (wanted.key, *wanted.sources):
+                pipeline.get(str(one))
+            found: list[bytes | None] = await pipeline.execute()
+            for number, source in enumerate(wanted.sources, start=1):
+                if found[number] is None:
+                    found[number] = await _begin(redis, source)
+            return found
+
+        stored, *states = await self._store.run(operation)
+        generation = b",".join(state or b"" for state in states)
+        return self._good(wanted, stored, generation), generation
+
+    async def lease(self, wanted: Wanted, generation: bytes) -> tuple[str | None, Found | None]:
+        """The lease to load, or what another process has loaded; neither when that takes too long.
+
+        Lease and look go together: between a look of its own and the lease another process could
+        have loaded, stored and given the lease back.
+        """
+        token = secrets.token_hex(8)
+        policy = wanted.policy
+
+        async def operation(redis: Client) -> list[Any]:
+            pipeline = redis.pipeline(transaction=False)
+            lease = wanted.key.companion("lease")
+            pipeline.set(lease, token, nx=True, px=policy.loading.milliseconds)
+            pipeline.get(str(wanted.key))
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+        until = time.monotonic() + policy.loading.seconds
+        pause = SHORTEST_LOOK
+        while True:
+            mine, stored = await self._store.run(operation)
+            found = self._good(wanted, stored, generation)
+            if found is not None:
+                if mine:
+                    await self.release(wanted, token)
+                return None, found
+            if mine:
+                return token, None
+            if time.monotonic() >= until:
+                self._store.counts["impatient"] += 1
+                return None, None
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+
+    async def store(
+        self, wanted: Wanted, value: Any, generation: bytes, lease: str
+    ) -> float | None:
+        """Store what was loaded, and give the lease back.
+
+        Args:
+            wanted: what was asked for.
+            value: what the loader gave.
+            generation: the state of the sources before it was loaded.
+            lease: from `lease`.
+
+        Returns:
+            The seconds that Redis keeps it; None when it does not.
+        """
+        policy = wanted.policy
+        ttl = policy.ttl if value is not None else policy.absent
+        payload = None if ttl is None else self._payload(wanted, value)
+        if ttl is None or payload is None:
+            await self.release(wanted, lease)
+            return None
+        expires = _now() + ttl.milliseconds
+        stored = b"%d %d %s\n%s" % (expires, value is not None, generation, payload)
+        try:
+            kept = await self._end_lease(wanted, lease, stored, ttl.milliseconds)
+        except (RedisUnavailable, RedisError) as error:
+            self._store.counts["writes_dropped"] += 1
+            logger.debug("a value is not kept: %s", error)
+            await self.release(wanted, lease)
+            return None
+        if not kept:
+            # Somebody changed it while it was loaded, or loading took longer than the lease.
+            self._store.counts["stores_refused"] += 1
+            return None
+        return ttl.seconds
+
+    async def release(self, wanted: Wanted, lease: str) -> None:
+        """Give the lease back, so that nobody waits for its end."""
+        try:
+            await self._end_lease(wanted, lease)
+        except (RedisUnavailable, RedisError) as error:
+            logger.debug("a lease ends by itself: %s", error)
+
+    async def _end_lease(self, wanted: Wanted, lease: str, *stored: bytes | int) -> bool:
+        keys = [str(wanted.key), wanted.key.companion("lease")]
+        return bool(await self._store.run(lambda _: self._script(keys=keys, args=[lease, *stored])))
+
+    def _payload(self, wanted: Wanted, value: Any) -> bytes | None:
+        """The value as JSON; None when it can't be read back, which the log says."""
+        if value is None:
+            return b""
+        adapter = wanted.policy.adapter
+        try:
+            payload = adapter.dump_json(value, warnings="error")
+            # Such as a NaN, which JSON does not have: it would be loaded anew for every reader.
+            adapter.validate_json(payload)
+        except ValidationError as error:
+            reason = "; ".join(
+                f"{'.'.join(map(str, one['loc'])) or 'the value'}: {one['msg']}"
+                for one in error.errors(include_url=False, include_input=False)
+            )
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return payload
+        self._store.counts["unserialisable"] += 1
+        logger.error(
+            "%s is not kept, since what its loader gives can't be written as JSON and read back "
+            "as the type that its policy names: %s",
+            wanted.key,
+            reason,
+        )
+        return None
+
+    def _good(self, wanted: Wanted, stored: bytes | None, generation: bytes) -> Found | None:
+        """What is stored, if it is of today's sources and schema."""
+        if stored is None:
+            return None
+        head, _, payload = stored.partition(b"\n")
+        try:
+            expires, there, state = head.split(b" ")
+            seconds = max(0.0, (int(expires) - _now()) / 1000)
+            if state != generation:
+                return None
+            if there == b"0":
+                return Found(None, seconds)
+            return Found(wanted.policy.adapter.validate_json(payload), seconds)
+        except ValueError:
+            # Another schema under the same version, or no value of ours; it is loaded and replaced.
+            self._store.counts["undecodable"] += 1
+            return None
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def _begin(redis: Client, source: Key) -> bytes:
+    """The state of a source that has none, since it is new or was evicted."""
+    state = secrets.token_hex(8).encode()
+    there = await redis.set(str(source), state, nx=True, get=True, px=STATE.milliseconds)
+    return there if isinstance(there, bytes) else state
