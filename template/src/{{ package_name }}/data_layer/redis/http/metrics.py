@@ -28,4 +28,4 @@ class CacheCollector(Collector):
             ("local_entries", self._cache.entries, "Values kept within the process."),
             ("pending_invalidations", self._cache.pending, "Invalidations that wait for Redis."),
         ):
-            yield GaugeMetricFamily(f"ephemeral_{name}", meaning, value=value)
+            yield GaugeMetricFamily(f"redis_{name}", meaning, value=value)
