@@ -40,9 +40,9 @@ def main() -> None:
     sys.path.insert(0, str(given.project / "src"))
     name = f"{data_layer.parent.name}.data_layer.redis"
     layer = importlib.import_module(name)
-    embedded = importlib.import_module(f"{name}.embedded")
+    embedded = importlib.import_module(f"{data_layer.parent.name}.data_layer.devservers.redis")
     with ExitStack() as stack:
-        url = given.url or stack.enter_context(embedded.embedded_server()).url
+        url = given.url or stack.enter_context(embedded.embedded_server())
         asyncio.run(measure(layer, url, given.rounds))
 
 

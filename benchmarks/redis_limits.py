@@ -41,10 +41,10 @@ def main() -> None:
     name = f"{data_layer.parent.name}.data_layer.redis"
     layer = importlib.import_module(name)
     limits = importlib.import_module(f"{name}.limits")
-    embedded = importlib.import_module(f"{name}.embedded")
+    embedded = importlib.import_module(f"{data_layer.parent.name}.data_layer.devservers.redis")
     script = (data_layer / "redis" / "limit.lua").read_text(encoding="utf-8")
     with ExitStack() as stack:
-        url = given.url or stack.enter_context(embedded.embedded_server()).url
+        url = given.url or stack.enter_context(embedded.embedded_server())
         asyncio.run(measure(layer, limits, script, url, given.calls, given.rounds))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
+from tests.layer.redis.servers import OwnServer, own_server
 
 from .topologies import Cluster, Watched, cluster, watched
 
@@ -26,9 +26,9 @@ def _connections_to_broken_servers(request: pytest.FixtureRequest) -> Iterator[N
 
 
 @pytest.fixture
-def own_redis() -> Iterator[EmbeddedServer]:
+def own_redis() -> Iterator[OwnServer]:
     """A server that the test may stop, kill, fill and let hang."""
-    with embedded_server() as server:
+    with own_server() as server:
         yield server
 
 

@@ -10,22 +10,19 @@ from redis import Redis
 
 from my_project.data_layer import checklist
 from my_project.data_layer.checklist import Finding, Verdict
-from my_project.data_layer.devservers.redis import (
-    EmbeddedServer,
-    embedded_server,
-    embedded_services,
-)
+from my_project.data_layer.devservers.redis import embedded_services
 from my_project.data_layer.redis import checks
 from tests.data_layer.redis.fixtures import settings_of
+from tests.layer.redis.servers import OwnServer, own_server
 from tests.layer.redis.test_topologies import works
 
 ALL = [f"DL-RD-0{number}" for number in range(1, 8)]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[EmbeddedServer]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OwnServer]:
     """A server as it should be, which the environment leads to."""
-    with embedded_server({"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}) as server:
+    with own_server({"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}) as server:
         monkeypatch.chdir(tmp_path)  # a developer's .env plays no part
         monkeypatch.setenv("REDIS_URL", server.url)
         yield server
@@ -37,13 +34,13 @@ async def ask(name: str) -> Finding:
     return report.results[0].finding
 
 
-def changed(server: EmbeddedServer, *command: str) -> None:
+def changed(server: OwnServer, *command: str) -> None:
     with Redis.from_url(server.url) as client:
         client.execute_command(*command)
 
 
 @pytest.mark.parametrize("name", ALL)
-async def test_a_sound_server_passes(server: EmbeddedServer, name: str) -> None:
+async def test_a_sound_server_passes(server: OwnServer, name: str) -> None:
     finding = await ask(name)
     assert finding.verdict is Verdict.PASSED, finding
     assert finding.remedy == ""
@@ -63,7 +60,7 @@ async def test_what_demo_and_embedded_start_passes(
 
 async def test_a_server_at_a_socket_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bounded = {"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
-    with embedded_server({**bounded, "unixsocket": "redis.sock"}) as server:
+    with own_server({**bounded, "unixsocket": "redis.sock"}) as server:
         url = f"unix://:{server.password}@{server.folder}/redis.sock?db=1"
         await works(settings_of(url))
         monkeypatch.chdir(tmp_path)
@@ -74,7 +71,7 @@ async def test_a_server_at_a_socket_passes(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.standard("DL-RD-01")
 async def test_a_server_that_is_down_fails_them_all_in_one_sentence(
-    server: EmbeddedServer,
+    server: OwnServer,
 ) -> None:
     server.kill()
     report = await checklist.run(checks.redis_checks())
@@ -95,7 +92,7 @@ async def test_a_server_that_is_down_fails_them_all_in_one_sentence(
     ],
 )
 async def test_an_old_server_fails(
-    server: EmbeddedServer,
+    server: OwnServer,
     monkeypatch: pytest.MonkeyPatch,
     info: dict[str, Any],
     verdict: Verdict,
@@ -119,7 +116,7 @@ async def test_an_old_server_fails(
     ],
 )
 async def test_memory_that_is_not_as_configured_fails(
-    server: EmbeddedServer, setting: str, value: str, words: str
+    server: OwnServer, setting: str, value: str, words: str
 ) -> None:
     changed(server, "CONFIG", "SET", setting, value)
     finding = await ask("DL-RD-02")
@@ -129,7 +126,7 @@ async def test_memory_that_is_not_as_configured_fails(
 
 @pytest.mark.standard("DL-RD-03")
 async def test_a_server_that_lets_everybody_in_fails(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(server, "ACL", "SETUSER", "desk", "on", f">{server.password}", "~*", "&*", "+@all")
     changed(server, "ACL", "SETUSER", "default", "nopass")
@@ -147,14 +144,14 @@ async def test_a_weak_password_does_not_pass(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, password: str, verdict: Verdict
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with embedded_server(password=password) as server:
+    with own_server(password=password) as server:
         monkeypatch.setenv("REDIS_URL", server.url)
         assert (await ask("DL-RD-03")).verdict is verdict
 
 
 @pytest.mark.standard("DL-RD-03")
 async def test_a_plain_connection_to_another_machine_fails(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = await checks.ask(settings_of(server.url))
 
@@ -169,7 +166,7 @@ async def test_a_plain_connection_to_another_machine_fails(
 
 
 @pytest.mark.standard("DL-RD-04")
-async def test_a_cache_that_seldom_hits_is_advised_against(server: EmbeddedServer) -> None:
+async def test_a_cache_that_seldom_hits_is_advised_against(server: OwnServer) -> None:
     with Redis.from_url(server.url) as client:
         pipeline = client.pipeline(transaction=False)
         for number in range(checks.ENOUGH_READS):
@@ -191,7 +188,7 @@ async def test_a_cache_that_seldom_hits_is_advised_against(server: EmbeddedServe
     ],
 )
 async def test_a_key_that_breaks_a_rule_fails(
-    server: EmbeddedServer, name: str, seconds: int | None, words: str
+    server: OwnServer, name: str, seconds: int | None, words: str
 ) -> None:
     with Redis.from_url(server.url) as client:
         client.set("users:profile:user-1:v1", "sound", ex=60)
@@ -204,7 +201,7 @@ async def test_a_key_that_breaks_a_rule_fails(
 
 @pytest.mark.standard("DL-RD-06")
 async def test_data_that_cannot_be_written_fails(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = await checks.ask(settings_of(server.url))
     [(node, info)] = facts.info.items()
@@ -220,7 +217,7 @@ async def test_data_that_cannot_be_written_fails(
 
 
 @pytest.mark.standard("DL-RD-07")
-async def test_a_replica_is_no_place_to_write(server: EmbeddedServer) -> None:
+async def test_a_replica_is_no_place_to_write(server: OwnServer) -> None:
     changed(server, "REPLICAOF", "127.0.0.1", "1")
     finding = await ask("DL-RD-07")
     assert finding.verdict is Verdict.FAILED
@@ -228,7 +225,7 @@ async def test_a_replica_is_no_place_to_write(server: EmbeddedServer) -> None:
 
 
 async def test_a_user_who_may_not_look_is_told_what_is_missing(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed(server, "ACL", "SETUSER", "desk", "on", ">a-long-password-1", "~*", "+@all", "-scan")
     monkeypatch.setenv("REDIS_URL", f"redis://desk:a-long-password-1@127.0.0.1:{server.port}/0")

@@ -10,7 +10,6 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
 from my_project.data_layer.redis import (
     Cache,
     RedisUnavailable,
@@ -21,6 +20,7 @@ from my_project.data_layer.redis import (
 from my_project.data_layer.redis.limits import Limit, Limiter, LimitSettings
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer, own_server
 from tests.layer.redis.waiting import eventually
 
 # No first layer: every read wants Redis.
@@ -52,7 +52,7 @@ class Source:
 
 
 @pytest.mark.standard("DL-RD-14")
-async def test_kill_9_and_a_restart_in_the_middle_of_traffic(own_redis: EmbeddedServer) -> None:
+async def test_kill_9_and_a_restart_in_the_middle_of_traffic(own_redis: OwnServer) -> None:
     source = Source()
     ended = asyncio.Event()
     reads = 0
@@ -82,7 +82,7 @@ async def test_kill_9_and_a_restart_in_the_middle_of_traffic(own_redis: Embedded
 
 @pytest.mark.standard("DL-RD-14")
 async def test_a_server_that_hangs_slows_no_read_beyond_the_bound(
-    own_redis: EmbeddedServer,
+    own_redis: OwnServer,
 ) -> None:
     source = Source()
     async with opened(own_redis.url, timeout=TIMEOUT, breaker_pause=600) as cache:
@@ -99,7 +99,7 @@ async def test_a_server_that_hangs_slows_no_read_beyond_the_bound(
 
 @pytest.mark.standard("DL-RD-14")
 async def test_an_answer_that_comes_too_late_is_not_taken_for_another(
-    own_redis: EmbeddedServer,
+    own_redis: OwnServer,
 ) -> None:
     with Redis.from_url(own_redis.url) as client:
         client.mset({str(number): number for number in range(100)})
@@ -136,7 +136,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_another(
 
 
 @pytest.mark.standard("DL-RD-14")
-async def test_many_readers_of_a_server_that_hangs_wait_once(own_redis: EmbeddedServer) -> None:
+async def test_many_readers_of_a_server_that_hangs_wait_once(own_redis: OwnServer) -> None:
     source = Source()
     async with opened(own_redis.url, timeout=TIMEOUT, pool_size=1, breaker_pause=600) as cache:
         own_redis.pause()
@@ -149,7 +149,7 @@ async def test_many_readers_of_a_server_that_hangs_wait_once(own_redis: Embedded
 
 @pytest.mark.standard("DL-RD-14")
 async def test_a_hanging_server_ends_the_trust_in_the_first_layer(
-    own_redis: EmbeddedServer,
+    own_redis: OwnServer,
 ) -> None:
     source = Source()
     async with opened(own_redis.url, timeout=TIMEOUT) as cache:
@@ -166,7 +166,7 @@ async def test_a_hanging_server_ends_the_trust_in_the_first_layer(
 @pytest.mark.standard("DL-RD-14")
 async def test_a_full_server_that_evicts_nothing_drops_writes_and_answers() -> None:
     full = {"maxmemory": "3mb", "maxmemory-policy": "noeviction"}
-    with embedded_server(full) as server:
+    with own_server(full) as server:
         async with opened(server.url) as cache:
             text = UserData("text", str, TimeToLive(timedelta(hours=1)), local=None)
 
@@ -185,7 +185,7 @@ async def test_a_full_server_that_evicts_nothing_drops_writes_and_answers() -> N
 @pytest.mark.standard("DL-RD-02")
 async def test_a_full_server_that_evicts_holds_its_bound() -> None:
     full = {"maxmemory": "4mb", "maxmemory-policy": "allkeys-lru"}
-    with embedded_server(full) as server:
+    with own_server(full) as server:
         async with opened(server.url) as cache:
             text = UserData("text", str, TimeToLive(timedelta(hours=1)), local=None)
 
@@ -202,7 +202,7 @@ async def test_a_full_server_that_evicts_holds_its_bound() -> None:
 
 @pytest.mark.standard("DL-RD-13")
 async def test_an_invalidation_waits_until_redis_is_back() -> None:
-    with embedded_server({"appendonly": "yes", "appendfsync": "always"}) as server:
+    with own_server({"appendonly": "yes", "appendfsync": "always"}) as server:
         source = Source()
         async with opened(server.url) as writer, opened(server.url) as reader:
             assert await writer.get(NUMBER, "n", source.load) == 0
@@ -218,7 +218,7 @@ async def test_an_invalidation_waits_until_redis_is_back() -> None:
             assert await reader.get(NUMBER, "n", source.load) == 1
 
 
-async def test_silent_reconnection_is_noticed(own_redis: EmbeddedServer) -> None:
+async def test_silent_reconnection_is_noticed(own_redis: OwnServer) -> None:
     """redis-py may connect and subscribe anew by itself; what was missed makes values unsure."""
     source = Source()
     async with opened(own_redis.url) as cache:
@@ -241,7 +241,7 @@ REFUSALS = {
 @pytest.mark.standard("DL-RD-14")
 @pytest.mark.parametrize(("refuse", "heal"), REFUSALS.values(), ids=REFUSALS)
 async def test_a_server_that_refuses_to_write_is_no_error_of_anybody(
-    own_redis: EmbeddedServer, refuse: str, heal: str
+    own_redis: OwnServer, refuse: str, heal: str
 ) -> None:
     source = Source()
     settings = settings_of(own_redis.url, breaker_pause=0.1)
@@ -268,7 +268,7 @@ async def test_a_server_that_refuses_to_write_is_no_error_of_anybody(
                 await asyncio.sleep(0.05)
 
 
-async def test_a_script_without_an_end_degrades_too(own_redis: EmbeddedServer) -> None:
+async def test_a_script_without_an_end_degrades_too(own_redis: OwnServer) -> None:
     source = Source()
     patient = settings_of(own_redis.url, timeout=60)
     async with opened(own_redis.url, breaker_failures=100) as cache, Store.open(patient) as other:
@@ -289,7 +289,7 @@ async def test_a_script_without_an_end_degrades_too(own_redis: EmbeddedServer) -
         assert source.loads == loads
 
 
-async def test_a_wrong_password_degrades_too(own_redis: EmbeddedServer) -> None:
+async def test_a_wrong_password_degrades_too(own_redis: OwnServer) -> None:
     source = Source()
     url = own_redis.url.replace("//:", "//:not")
     async with opened(url) as cache:

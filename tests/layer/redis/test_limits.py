@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis import RedisSettings, Store
 from my_project.data_layer.redis.limits import Decision, Limit, Limiter, LimitSettings
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer
 
 HOUR = timedelta(hours=1)
 
@@ -139,7 +139,7 @@ async def test_every_key_expires_with_its_window(store: Store) -> None:
 
 @pytest.mark.parametrize("when_down", ["open", "closed"])
 async def test_redis_down_opens_or_closes_as_configured(
-    own_redis: EmbeddedServer, when_down: str
+    own_redis: OwnServer, when_down: str
 ) -> None:
     limit = Limit("down", 1, HOUR)
     async with Store.open(settings_of(own_redis.url, breaker_pause=0.1)) as store:
@@ -160,7 +160,7 @@ async def test_redis_down_opens_or_closes_as_configured(
 
 
 async def test_a_server_that_hangs_costs_no_more_than_the_bound(
-    own_redis: EmbeddedServer,
+    own_redis: OwnServer,
 ) -> None:
     limit = Limit("hang", 1, HOUR)
     settings = settings_of(own_redis.url, timeout=1, breaker_failures=2, breaker_pause=600)

@@ -6,11 +6,11 @@ from itertools import count
 
 import pytest
 
-from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
 from my_project.data_layer.redis import RedisUnavailable, Store
 from my_project.data_layer.redis.live import Live, LiveSettings, Subscription
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer, own_server
 from tests.layer.redis.waiting import eventually
 
 SETTINGS = LiveSettings(_env_file=None, buffer=20, silence=60.0)
@@ -125,7 +125,7 @@ async def test_what_is_kept_is_bounded_and_expires(store: Store) -> None:
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
 async def test_a_restart_of_redis_is_bridged(how: str) -> None:
-    with embedded_server({"appendonly": "yes", "appendfsync": "always"}) as server:
+    with own_server({"appendonly": "yes", "appendfsync": "always"}) as server:
         async with (
             Store.open(settings_of(server.url, breaker_pause=0.05)) as store,
             Live.open(store, SETTINGS) as live,
@@ -151,7 +151,7 @@ async def test_a_restart_of_redis_is_bridged(how: str) -> None:
             assert await subscribers(live) == 1
 
 
-async def test_a_server_that_hangs_is_noticed_and_bridged(own_redis: EmbeddedServer) -> None:
+async def test_a_server_that_hangs_is_noticed_and_bridged(own_redis: OwnServer) -> None:
     impatient = SETTINGS.model_copy(update={"silence": 1.0})
     quick = settings_of(own_redis.url, timeout=1, connect_timeout=1, breaker_pause=0.05)
     async with (
@@ -182,7 +182,7 @@ async def test_a_server_that_hangs_is_noticed_and_bridged(own_redis: EmbeddedSer
                 pass
 
 
-async def test_nobody_can_listen_to_a_redis_that_is_down(own_redis: EmbeddedServer) -> None:
+async def test_nobody_can_listen_to_a_redis_that_is_down(own_redis: OwnServer) -> None:
     own_redis.kill()
     settings = settings_of(own_redis.url, connect_timeout=0.1, timeout=0.2)
     async with Store.open(settings) as store, Live.open(store, SETTINGS) as live:

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from my_project.data_layer import checklist
-from my_project.data_layer.devservers.redis import _binary, _free_ports
+from my_project.data_layer.devservers.redis import binary, free_port
 from my_project.data_layer.project import root
 from my_project.data_layer.redis import Cache, Store, TimeToLive, UserData, checks
 from my_project.data_layer.redis.queue import Queue, QueueSettings
@@ -35,8 +35,8 @@ def operated(folder: Path, configuration: str, *more: str) -> Iterator[str]:
     programs = folder / "bin"
     if not programs.exists():
         programs.mkdir()
-        (programs / "valkey-server").symlink_to(_binary())
-    [port] = _free_ports(1)
+        (programs / "valkey-server").symlink_to(binary())
+    port = free_port()
     files = root() / "ops" / "redis"
     process = subprocess.Popen(
         [

@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from taskiq import ScheduledTask, TaskiqDepends
 from taskiq.schedule_sources import LabelScheduleSource
 
-from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
 from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.queue import (
     JobTooLarge,
@@ -29,6 +28,7 @@ from my_project.data_layer.redis.queue import (
 from my_project.data_layer.redis.queue.worker import Scheduler
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer, own_server
 
 from .process import CONTEXT, start
 from .tasks import die, fail, work, write
@@ -192,7 +192,7 @@ async def test_a_job_that_is_too_large_is_refused(queue: Queue) -> None:
 
 
 async def test_a_server_that_is_full_refuses_jobs_and_does_those_that_it_has(
-    own_redis: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    own_redis: OwnServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_of(own_redis.url, queue_url=SecretStr(own_redis.url))
     patient = AT_ONCE.model_copy(update={"max_deliveries": 1})
@@ -268,7 +268,7 @@ async def test_everything_that_the_queue_keeps_expires(
         assert await client.ttl(key) > 0, key
 
 
-async def test_a_queue_that_is_down_says_so(own_redis: EmbeddedServer, tmp_path: Path) -> None:
+async def test_a_queue_that_is_down_says_so(own_redis: OwnServer, tmp_path: Path) -> None:
     settings = settings_of(own_redis.url, queue_url=SecretStr(own_redis.url))
     async with Queue.open(settings, AT_ONCE) as queue:
         own_redis.kill()
@@ -342,7 +342,7 @@ async def test_a_worker_that_is_told_to_stop_ends_its_jobs_first(
 @pytest.mark.standard("DL-RD-22")
 async def test_acknowledged_jobs_survive_a_killed_server(tmp_path: Path) -> None:
     durable = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-    with embedded_server(durable) as server:
+    with own_server(durable) as server:
         settings = settings_of(server.url, queue_url=SecretStr(server.url))
         async with Queue.open(settings, AT_ONCE) as queue:
             with processes(settings, 2):
@@ -385,7 +385,7 @@ async def test_each_tick_of_a_schedule_is_sent_once_by_however_many_schedulers(
     assert 1 <= (await queue.state()).jobs <= minutes
 
 
-async def test_a_tick_is_sent_when_the_queue_is_back(own_redis: EmbeddedServer) -> None:
+async def test_a_tick_is_sent_when_the_queue_is_back(own_redis: OwnServer) -> None:
     settings = settings_of(own_redis.url, queue_url=SecretStr(own_redis.url))
     async with Queue.open(settings, AT_ONCE) as queue:
         own_redis.kill()

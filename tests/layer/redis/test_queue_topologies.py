@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis import RedisSettings, Store
 from my_project.data_layer.redis.limits import Limit, Limiter, LimitSettings
 from my_project.data_layer.redis.live import Live
@@ -22,6 +21,7 @@ from my_project.data_layer.redis.queue import (
 )
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer
 from tests.layer.redis.tasks import fail, write
 from tests.layer.redis.topologies import Cluster, Watched
 from tests.layer.redis.waiting import eventually
@@ -104,7 +104,7 @@ async def test_many_jobs_at_once_wait_for_a_connection_to_the_master(guarded: Wa
 
 
 async def test_all_of_it_is_allowed_to_the_user_of_compose(
-    own_redis: EmbeddedServer, tmp_path: Path
+    own_redis: OwnServer, tmp_path: Path
 ) -> None:
     keys = ("~desk:*", "~{desk:*", "&desk:*")
     with Redis.from_url(own_redis.url) as client:

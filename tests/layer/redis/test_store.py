@@ -2,9 +2,9 @@
 
 import pytest
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis import RedisUnavailable, Store
 from tests.data_layer.redis.fixtures import settings_of
+from tests.layer.redis.servers import OwnServer
 
 
 async def test_an_operation_is_answered(store: Store) -> None:
@@ -13,7 +13,7 @@ async def test_an_operation_is_answered(store: Store) -> None:
     assert await store.run(lambda redis: redis.get(key)) == b"1"
 
 
-async def test_a_server_that_is_down_is_one_sentence(own_redis: EmbeddedServer) -> None:
+async def test_a_server_that_is_down_is_one_sentence(own_redis: OwnServer) -> None:
     own_redis.kill()
     async with Store.open(settings_of(own_redis.url)) as store:
         with pytest.raises(RedisUnavailable, match="REDIS_URL"):

@@ -10,10 +10,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from my_project.data_layer.devservers.redis import EmbeddedServer, embedded_server
 from my_project.data_layer.redis import RedisSettings
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer, own_server
 
 SLOTS = 16_384
 MASTER = "desk"
@@ -23,7 +23,7 @@ MASTER = "desk"
 class Cluster:
     """Three masters without replicas, each with a third of the slots."""
 
-    nodes: tuple[EmbeddedServer, ...]
+    nodes: tuple[OwnServer, ...]
     password: str
     service: str = "desk"
 
@@ -49,8 +49,8 @@ class Cluster:
 class Watched:
     """A master, two replicas of it, and three sentinels that agree by two."""
 
-    servers: tuple[EmbeddedServer, ...]
-    sentinels: tuple[EmbeddedServer, ...]
+    servers: tuple[OwnServer, ...]
+    sentinels: tuple[OwnServer, ...]
     password: str
     service: str = "desk"
 
@@ -67,7 +67,7 @@ class Watched:
         )
 
     @property
-    def master(self) -> EmbeddedServer:
+    def master(self) -> OwnServer:
         """Which of the servers is the master now."""
         with Redis.from_url(self.sentinels[0].url) as sentinel:
             port = int(sentinel.sentinel_master(MASTER)["port"])
@@ -107,10 +107,9 @@ def cluster() -> Iterator[Cluster]:
             "cluster-node-timeout": "5000",
             "cluster-announce-ip": "127.0.0.1",
         }
-        first = stack.enter_context(embedded_server(settings))
+        first = stack.enter_context(own_server(settings))
         others = [
-            stack.enter_context(embedded_server(settings, password=first.password))
-            for _ in range(2)
+            stack.enter_context(own_server(settings, password=first.password)) for _ in range(2)
         ]
         nodes = (first, *others)
         clients = [stack.enter_context(Redis.from_url(node.url)) for node in nodes]
@@ -133,11 +132,9 @@ def watched() -> Iterator[Watched]:
         password = secrets.token_urlsafe(24)
         # The master too: when it comes back it follows the new one, and must be let in.
         replicated = {"masterauth": password, "repl-diskless-sync-delay": "0"}
-        master = stack.enter_context(embedded_server(replicated, password=password))
+        master = stack.enter_context(own_server(replicated, password=password))
         following = {**replicated, "replicaof": f"127.0.0.1 {master.port}"}
-        replicas = [
-            stack.enter_context(embedded_server(following, password=password)) for _ in range(2)
-        ]
+        replicas = [stack.enter_context(own_server(following, password=password)) for _ in range(2)]
         watching = {
             "sentinel monitor": f"{MASTER} 127.0.0.1 {master.port} 2",
             "sentinel auth-pass": f"{MASTER} {password}",
@@ -148,7 +145,7 @@ def watched() -> Iterator[Watched]:
             "sentinel sentinel-pass": password,
         }
         sentinels = tuple(
-            stack.enter_context(embedded_server(watching, sentinel=True, password=password))
+            stack.enter_context(own_server(watching, sentinel=True, password=password))
             for _ in range(3)
         )
         found = Watched((master, *replicas), sentinels, password)
@@ -156,7 +153,7 @@ def watched() -> Iterator[Watched]:
         yield found
 
 
-def serves_all(node: EmbeddedServer) -> bool:
+def serves_all(node: OwnServer) -> bool:
     """Whether this node of a cluster finds all slots served."""
     with Redis.from_url(node.url) as client:
         # Not by RedisCluster's own methods, which want a whole cluster.

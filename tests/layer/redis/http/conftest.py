@@ -9,11 +9,11 @@ from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
 from pydantic import SecretStr
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.http import metrics, problems
 from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.http import redis_resources
 from tests.data_layer.redis.fixtures import settings_of
+from tests.layer.redis.servers import OwnServer
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def app(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> FastA
 
 
 @pytest.fixture
-def own_app(own_redis: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+def own_app(own_redis: OwnServer, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     """An application on a server that the test may stop."""
     bounds = {"timeout": 2.0, "connect_timeout": 0.5, "breaker_pause": 0.1}
     return application(settings_of(own_redis.url, **bounds), monkeypatch)

@@ -13,10 +13,10 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis.http import events, subscription_to
 from my_project.data_layer.redis.live import Live, Subscription
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer
 
 from .conftest import problem, served
 
@@ -140,7 +140,7 @@ async def test_two_hundred_clients_connect_and_vanish(app: FastAPI) -> None:
 
 
 async def test_redis_down_is_an_answer_and_no_broken_stream(
-    own_app: FastAPI, own_redis: EmbeddedServer
+    own_app: FastAPI, own_redis: OwnServer
 ) -> None:
     routes(own_app)
     async with served(own_app) as client:

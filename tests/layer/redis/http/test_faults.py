@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from httpx2 import AsyncClient, Response
 from redis import Redis
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis import Key
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer
 from tests.layer.redis.topologies import Watched
 from tests.layer.redis.waiting import eventually
 
@@ -134,7 +134,7 @@ async def test_a_failover_is_a_503_for_a_moment_and_signs_nobody_out(
 
 @pytest.mark.parametrize("when_down", ["open", "closed"])
 async def test_a_server_that_hangs_is_a_plain_answer_in_time(
-    own_redis: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, when_down: str
+    own_redis: OwnServer, monkeypatch: pytest.MonkeyPatch, when_down: str
 ) -> None:
     app = application(settings_of(own_redis.url, timeout=TIMEOUT, breaker_pause=0.1), monkeypatch)
     with_routes(app, when_down=when_down)
@@ -162,7 +162,7 @@ async def test_a_server_that_hangs_is_a_plain_answer_in_time(
 
 
 async def test_a_full_server_knows_who_is_signed_in_and_signs_nobody_in(
-    own_app: FastAPI, own_redis: EmbeddedServer
+    own_app: FastAPI, own_redis: OwnServer
 ) -> None:
     with_routes(own_app)
     async with served(own_app) as client:

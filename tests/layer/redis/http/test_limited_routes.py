@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from fastapi import FastAPI
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis.http import limited
 from my_project.data_layer.redis.limits import Limit
 from tests.layer import PATIENCE
+from tests.layer.redis.servers import OwnServer
 
 from .conftest import problem, served
 
@@ -75,7 +75,7 @@ async def test_clients_and_everybody_together_are_counted_apart(app: FastAPI) ->
 
 @pytest.mark.parametrize("when_down", ["open", "closed"])
 async def test_redis_down_lets_through_or_refuses(
-    own_app: FastAPI, own_redis: EmbeddedServer, when_down: str
+    own_app: FastAPI, own_redis: OwnServer, when_down: str
 ) -> None:
     routes(own_app, when_down=when_down)
     async with served(own_app) as client:

@@ -6,10 +6,10 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from pydantic import TypeAdapter
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis import TimeToLive
 from my_project.data_layer.redis.http import CacheDependency, Representation, respond
 from my_project.data_layer.redis.policies import Computed, Source
+from tests.layer.redis.servers import OwnServer
 
 from .conftest import served
 
@@ -119,7 +119,7 @@ async def test_what_a_response_varies_by_tells_responses_apart(app: FastAPI) -> 
         assert backend.asked == len(seen)
 
 
-async def test_redis_down_is_not_noticed(own_app: FastAPI, own_redis: EmbeddedServer) -> None:
+async def test_redis_down_is_not_noticed(own_app: FastAPI, own_redis: OwnServer) -> None:
     routes(own_app)
     async with served(own_app) as client:
         own_redis.kill()

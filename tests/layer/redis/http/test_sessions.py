@@ -7,13 +7,13 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from httpx2 import AsyncClient
 
-from my_project.data_layer.devservers.redis import EmbeddedServer
 from my_project.data_layer.redis import RedisSettings, Store
 from my_project.data_layer.redis.http import (
     OptionalSession,
     SessionRequired,
     SessionsDependency,
 )
+from tests.layer.redis.servers import OwnServer
 
 from .conftest import problem, served
 
@@ -211,9 +211,7 @@ async def test_another_site_changes_nothing(
 
 
 @pytest.mark.standard("DL-RD-26")
-async def test_redis_down_makes_nobody_anonymous(
-    own_app: FastAPI, own_redis: EmbeddedServer
-) -> None:
+async def test_redis_down_makes_nobody_anonymous(own_app: FastAPI, own_redis: OwnServer) -> None:
     routes(own_app)
     async with served(own_app) as client:
         await login(client)
