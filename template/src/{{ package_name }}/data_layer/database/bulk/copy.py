@@ -122,6 +122,7 @@ async def copy_out(
 
 # What psycopg raises for a value that does not fit, beside its own errors.
 _UNFIT = (
+    Violation,
     psycopg.DataError,
     psycopg.ProgrammingError,
     ArithmeticError,
