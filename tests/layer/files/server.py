@@ -21,6 +21,9 @@ class WebServer:
         headers: what else it says with every answer.
         cut_after: how many bytes of each answer arrive before the connection breaks, one entry an
             answer; when the list is empty answers are whole.
+        content_range: what it says of its first part in place of the truth, if it is not None.
+        longest_part: how many bytes its parts have at most.
+        later: what replaces the content of a path after the first answer.
         statuses: what the next answers say instead of 200.
         requests: the header `Range` of each request, in order.
         keys: the header `X-Api-Key` of each, where a secret may stand that no library knows as one.
@@ -34,6 +37,9 @@ class WebServer:
         self.redirects: dict[str, str] = {}
         self.headers: dict[str, str] = {}
         self.cut_after: list[int] = []
+        self.content_range: str | None = None
+        self.longest_part = 1_000_000_000
+        self.later: dict[str, bytes] = {}
         self.statuses: list[int] = []
         self.requests: list[str] = []
         self.authorizations: list[str] = []
@@ -92,6 +98,8 @@ def _answer(server: WebServer, request: BaseHTTPRequestHandler) -> None:
         status = server.statuses.pop(0) if server.statuses else 404
         _begin(request, status, headers | {"Content-Length": "0"})
         return
+    if request.path in server.later:
+        server.files[request.path] = server.later.pop(request.path)
     etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
     start = 0
     status = 200
@@ -103,7 +111,11 @@ def _answer(server: WebServer, request: BaseHTTPRequestHandler) -> None:
             headers |= {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"}
             _begin(request, 416, headers)
             return
-        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        size = len(content)
+        content = content[: start + server.longest_part]
+        headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{size}"
+        if server.content_range is not None:
+            headers["Content-Range"], server.content_range = server.content_range, None
     if server.etags:
         headers["ETag"] = etag
     _begin(request, status, {"Content-Length": str(len(content) - start)} | headers)

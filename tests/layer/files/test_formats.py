@@ -1,5 +1,6 @@
 """Tables and documents: written whole or not at all, read back as they were."""
 
+import gzip
 import os
 import resource
 import signal
@@ -104,6 +105,17 @@ def test_a_csv_of_others_begins_with_a_mark_and_quotes(tmp_path: Path) -> None:
         assert read.schema.names == ["price", "name"]
         assert read["name"].to_pylist() == ['Acme, "the" firm\r\nof two lines']
     assert row_count(path) == 1
+
+
+def test_a_compressed_csv_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.CSV.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,x\nNA,y\n"))
+    assert row_count(path) == 2
+    schema = pa.schema({"a": pa.int64(), "b": pa.string()})
+    read = batches(path, schema=schema, nulls=["NA"], columns=["b", "a"]).read_all()
+    assert read.to_pylist() == [{"b": "x", "a": 1}, {"b": "y", "a": None}]
+    with pytest.raises(FilesError, match=r"a\.CSV\.gz is only read"):
+        write(path, read)
 
 
 def small_batches(rows: int, size: int) -> Iterator[object]:

@@ -1,11 +1,11 @@
-"""The manifest: several writers at once, a line that was left unfinished, wrong lines."""
+"""The manifest: several writers at once, what it refuses, wrong lines."""
 
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from my_project.data_layer.files import DataTree, FilesError, Manifest
+from my_project.data_layer.files import DataTree, FilesError, Manifest, batches
 from tests.layer import PATIENCE
 
 
@@ -30,28 +30,40 @@ def test_processes_record_at_once(tree: DataTree) -> None:
 
 
 @pytest.mark.standard("DL-FI-07")
-def test_an_unfinished_line_is_dropped(tree: DataTree) -> None:
+def test_the_last_record_of_a_path_holds(tree: DataTree) -> None:
     manifest = Manifest(tree)
     for name in ("raw/a.txt", "raw/b.txt"):
-        tree.path(name).write_text(f"{name} \u2028")
-    first = manifest.record("raw/a.txt", source="acme \u2028 & sons", licence="CC0-1.0")
-    with manifest.file.open("a") as file:
-        file.write('{"path": "raw/c.t')
-    assert manifest.entries() == {"raw/a.txt": first}
-    second = manifest.record("raw/b.txt", source="acme", licence="CC0-1.0")
-    assert manifest.entries() == {"raw/a.txt": first, "raw/b.txt": second}
-
-
-def test_the_last_line_of_a_path_holds(tree: DataTree) -> None:
-    manifest = Manifest(tree)
-    tree.path("raw/a.txt").write_text("old")
+        tree.path(name).write_text("old")
     manifest.record("raw/a.txt", source="acme", licence="CC0-1.0")
+    other = manifest.record("raw/b.txt", source="acme \u2028 & sons", licence="CC0-1.0")
     tree.path("raw/a.txt").write_text("new!")
     entry = manifest.record("raw/a.txt", source="acme", licence="CC-BY-4.0")
-    assert manifest.entries() == {"raw/a.txt": entry}
+    assert manifest.entries() == {"raw/b.txt": other, "raw/a.txt": entry}
     assert (entry.size, entry.licence) == (4, "CC-BY-4.0")
     manifest.forget("raw/a.txt")
-    assert manifest.entries() == {}
+    assert manifest.entries() == {"raw/b.txt": other}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xef\xbb\xbf\n <!DOCTYPE html><html>Log in</html>", "a page of HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
+    ],
+)
+def test_what_stands_in_for_data_is_neither_recorded_nor_read(
+    tree: DataTree, content: bytes, words: str
+) -> None:
+    for name in ("raw/a.csv", "raw/a.csv.gz", "raw/a.parquet", "raw/a.bin"):
+        tree.path(name).write_bytes(content)
+        with pytest.raises(FilesError, match=f"{words}.*, so it is not recorded"):
+            Manifest(tree).record(name, source="acme", licence="CC0-1.0")
+        if name != "raw/a.bin":
+            with pytest.raises(FilesError, match=f"{words}.*; get the file again"):
+                batches(tree.path(name))
+    tree.path("raw/page.html").write_bytes(b"<html></html>")
+    Manifest(tree).record("raw/page.html", source="acme", licence="CC0-1.0")
+    assert set(Manifest(tree).entries()) == {"raw/page.html"}
 
 
 @pytest.mark.parametrize("line", [b"no json", b"{}", b'{"path": "raw/a", "sha256": "no"}', b"\xff"])

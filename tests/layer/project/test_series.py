@@ -16,7 +16,7 @@ DAYS = st.dates(min_value=date(1000, 1, 1))
 @st.composite
 def series_names(draw: st.DrawFn) -> SeriesName:
     start, end = sorted((draw(DAYS), draw(DAYS)))
-    suffix = draw(st.sampled_from(["parquet", "feather", "csv"]))
+    suffix = draw(st.sampled_from(["parquet", "feather", "csv", "csv.gz"]))
     return SeriesName(draw(WORDS), draw(WORDS), draw(WORDS), start, end, suffix)
 
 
@@ -48,6 +48,7 @@ def test_what_can_be_read_is_built_alike(text: str) -> None:
         "yahoo_spy_1d_20200101_20231231.parquet",
         "market-desk_trades_tick_20230101_20231231.parquet",
         "meters_kitchen_hourly_20230101_20230131.csv",
+        "meters_kitchen_15m_20230101_20230131.csv.gz",
     ],
 )
 def test_what_the_standard_and_exports_write_are_names(example: str) -> None:
@@ -71,7 +72,7 @@ def test_what_the_standard_and_exports_write_are_names(example: str) -> None:
         ("binance_btcusdt_1h_20230101_20230229.parquet", "'20230229' is no day"),
         ("binance_btcusdt_1h_20231231_20230101.parquet", "is before the start"),
         ("binance_btcusdt_1h_20230101_20231231.xlsx", "The suffix 'xlsx'"),
-        ("binance_btcusdt_1h_20230101_20231231", "parts"),
+        ("binance_btcusdt_1h_20230101_20231231", "The suffix ''"),
         ("binance_btcusdt_1h_20230101_20231231.parquet\n", "The suffix"),
         ("binance_btcusdt_1h_\uff12\uff10\uff12\uff130101_20231231.parquet", "is no day"),
         ("", "has 0 parts"),

@@ -22,21 +22,24 @@ def replacing(target: Path) -> Iterator[Path]:
 
     The new file is hidden and ends in `.part`, so no pattern for data finds it. When the block is
     left, the content and the name are on the disk. A crash before that leaves `target` as it was.
-    Write into the file that is there: one that is renamed over it can't be published.
+    Write into the file that is there; don't rename another over it.
 
     Raises:
         NotWritten: the disk refuses the file or its name.
     """
     part = target.parent / f".{target.name}.{secrets.token_hex(6)}{PART}"
+    unlocked = part.with_suffix(".new")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        held = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        held = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        # The kernel frees the lock however the process ends; `leftovers` looks for it.
+        # `leftovers` takes a part without a lock for abandoned, so it is locked before it is one.
+        # The kernel frees the lock however the process ends.
         fcntl.flock(held, fcntl.LOCK_EX)
+        unlocked.rename(part)
         yield part
         with writing(target):
-            publish(part, target)
+            _publish(held, part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -57,10 +60,8 @@ def writing(target: Path) -> Iterator[None]:
         raise NotWritten(f"{target} can't be written: {error.strerror or error}.") from None
 
 
-def publish(part: Path, target: Path) -> None:
-    """Give a complete file its name; when this returns, both are on the disk."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+def _publish(held: int, part: Path, target: Path) -> None:
+    os.fsync(held)
     part.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:

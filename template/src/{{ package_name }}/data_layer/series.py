@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .errors import DataLayerError
 
 EXAMPLE = "binance_btcusdt_1h_20230101_20231231.parquet"
-SUFFIXES = ("parquet", "feather", "csv")
+SUFFIXES = ("parquet", "feather", "csv", "csv.gz")
 
 # Three words, two days and the suffix stay below the 255 bytes of a file name.
 LONGEST = 64
@@ -46,7 +46,7 @@ class SeriesName:
         timeframe: the distance of two rows, as `1h` or `1d`; `tick` for events without one.
         start: the first day in the file.
         end: the last day in the file, itself included.
-        suffix: `parquet`, which the standard recommends; `feather` or `csv`.
+        suffix: `parquet`, which the standard recommends; `feather`, `csv` or `csv.gz`.
 
     Raises:
         InvalidSeriesName: a part can't stand in a name.
@@ -97,7 +97,7 @@ class SeriesName:
         Raises:
             InvalidSeriesName: it does not follow the convention.
         """
-        stem, _, suffix = name.rpartition(".")
+        stem, _, suffix = name.partition(".")
         parts = stem.split("_")
         if len(parts) != 5:
             raise InvalidSeriesName(

@@ -1,12 +1,12 @@
 """Schema and code apart: what a set of commits may change at once (DL-MIG-07)."""
 
 import re
-import subprocess
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .errors import DataLayerError
+from .git import answer, ask
 
 VERSIONS = "migrations/versions/"
 CODE = "src/"
@@ -25,25 +25,25 @@ def files_since(base: str, root: Path) -> tuple[str, list[str]] | None:
         not there, as the first push of a branch names it (all zeros) and a forced one.
 
     Raises:
-        DataLayerError: when git can't tell.
+        DataLayerError: git can't tell.
     """
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}", may_fail=True)
-    if commit is None:
+    answer(root, "rev-parse", "--git-dir")  # says so where there is no repository
+    commit = ask(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").stdout.strip()
+    if not commit:
         if re.fullmatch("(?:[0-9a-f]{40}|[0-9a-f]{64})?", base):
             return None
         raise DataLayerError(
             f"There is no commit {base} in this clone; fetch it (in CI: check out the whole "
             "history, fetch-depth: 0), or name another with --base."
         )
-    fork = _git(root, "merge-base", commit.strip(), "HEAD", may_fail=True)
-    if fork is None:
+    fork = ask(root, "merge-base", commit, "HEAD").stdout.strip()
+    if not fork:
         raise DataLayerError(
             f"HEAD and {base} have no commit in common; fetch the whole history, or name another "
             "commit with --base."
         )
-    fork = fork.strip()
-    names = _git(root, "diff", "--relative", "--name-only", "--no-renames", "-z", fork, "HEAD")
-    return fork, [name for name in (names or "").split("\0") if name]
+    names = answer(root, "diff", "--relative", "--name-only", "--no-renames", "-z", fork, "HEAD")
+    return fork, [name for name in names.split("\0") if name]
 
 
 def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[str], str]:
@@ -65,7 +65,7 @@ def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[
     migrations = [name for name in files if name.startswith(VERSIONS) and name.endswith(".py")]
     if not migrations:
         return [], f"No migration changes since {base}."
-    before = _git(root, "ls-tree", "-r", "--name-only", fork, "--", VERSIONS) or ""
+    before = answer(root, "ls-tree", "-r", "--name-only", fork, "--", VERSIONS)
     if not any(name.endswith(".py") for name in before.splitlines()):
         return [], f"These are the first migrations: {base} has none, so no code runs on them yet."
     permitted = (*MODELS, *allow)
@@ -82,22 +82,3 @@ def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[
         "it: first a change set with the migration and the models alone, deployed by itself; then "
         "the code; then, if something old goes, a last migration (docs/data-layer/migrations.md)."
     )
-
-
-def _git(root: Path, *arguments: str, may_fail: bool = False) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise DataLayerError("git is not installed, and the change set is read with it.") from None
-    if done.returncode == 0:
-        return done.stdout
-    if may_fail and "not a git repository" not in done.stderr:
-        return None
-    reason = done.stderr.strip().partition("\n")[0].removeprefix("fatal: ")
-    raise DataLayerError(f"git can't read the history of {root}: {reason}.")

@@ -3,11 +3,11 @@
 import os
 import re
 import secrets
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import git
 from .errors import DataLayerError
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)$")
@@ -65,9 +65,9 @@ def write(project: Path) -> Written:
 
 def why_git_would_take(project: Path) -> str:
     """Why `.env` could end up in the repository; empty when git ignores it and tracks none."""
-    if _git(project, "ls-files", "--error-unmatch", ".env") == 0:
+    if git.ask(project, "ls-files", "--error-unmatch", ".env").returncode == 0:
         return "git tracks .env; type `git rm --cached .env`, and replace every secret in it."
-    ignored = _git(project, "check-ignore", "--quiet", ".env")
+    ignored = git.ask(project, "check-ignore", "--quiet", ".env").returncode
     if ignored not in (0, 1):  # no repository, or no git: the file that a repository will read
         ignore_file = project / ".gitignore"
         rules = ignore_file.read_text(encoding="utf-8").split() if ignore_file.is_file() else []
@@ -90,7 +90,7 @@ def tracked_files_with_secrets(project: Path) -> list[str]:
     if not secret_values:
         return []
     # On stdin: arguments can be read by everybody on the machine.
-    found = _run_git(
+    found = git.ask(
         project,
         "grep",
         "--cached",
@@ -101,20 +101,6 @@ def tracked_files_with_secrets(project: Path) -> list[str]:
         stdin="".join(f"{value}\n" for value in secret_values),
     )
     return found.stdout.splitlines() if found.returncode == 0 else []
-
-
-def _git(project: Path, *arguments: str) -> int:
-    return _run_git(project, *arguments).returncode
-
-
-def _run_git(project: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = ["git", *arguments]
-    try:
-        return subprocess.run(
-            command, cwd=project, input=stdin, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return subprocess.CompletedProcess(command, 127, "", "")
 
 
 def _with_secret(line: str) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 from ..series import InvalidSeriesName, Series, SeriesName
 from .coverage import Gap, Overlap, gaps, overlaps
-from .downloads import Download, WrongHash, fetch
-from .errors import FilesError
+from .downloads import Download, fetch
+from .errors import FilesError, WrongHash
 from .formats import batches, read_json, row_count, write, write_json
 from .manifest import Entry, Manifest
 from .remote import Remote

@@ -4,27 +4,24 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
 
-from ..atomic import PART, publish
+from ..atomic import leftovers, replacing
 from .errors import FilesError
 from .sizes import readable
 
 _STRIPES = 64
-_STALE = 3600.0
 
 
 class FileCache:
     """A folder of copies that keeps to a size by dropping what was used least recently.
 
     A copy belongs to one version of a remote file, so it is never wrong, only unused. Whoever
-    reads one holds a shared lock on it, and what is locked is never dropped. What is being filled
-    counts in full from its first byte, so that the bound holds while several processes fetch.
+    reads one holds a shared lock on it, and what is locked is never dropped: while files in use
+    are larger than the limit together, the folder is too.
 
     Args:
         folder: made when it is first needed; safe to delete while nobody uses it.
@@ -45,24 +42,25 @@ class FileCache:
             name: the file's path on the remote; the name of the copy ends in its last part.
             version: what changes whenever the file does, such as its ETag.
             size: of the file in bytes.
-            fill: writes the content into a file that has the size already; called by one process
-                at a time, when there is no copy yet.
+            fill: writes the content into a file; called by one process at a time, when there is no
+                copy yet.
 
         Raises:
-            FilesError: the file does not fit, or what `fill` wrote has another size.
+            FilesError: the file is larger than the cache may be.
         """
         key = hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()[:32]
         target = self.folder / f"{key}-{name.rpartition('/')[2]}"
-        while True:
-            held = self._hold(target)
-            if held is not None:
-                break
+        filled = False
+        while (held := _hold(target)) is None:
             with self._lock(f"{int(key, 16) % _STRIPES}"):
                 if not target.exists():
                     self._fill(name, target, size, fill)
+                    filled = True
         try:
             # The time of the last use, by which the least recently used copy is found.
             os.utime(target)
+            if filled:
+                self.evict(self.limit)
             yield target
         finally:
             os.close(held)
@@ -71,55 +69,13 @@ class FileCache:
         """The bytes that the copies take, those being filled included."""
         return sum(size for _, size, _ in self._copies())
 
-    def evict(self, limit: int | None = None) -> tuple[int, int]:
+    def evict(self, limit: int) -> tuple[int, int]:
         """Drop the least recently used copies until the rest takes at most `limit` bytes.
 
         Returns how many were dropped and how many bytes they had. Copies in use stay.
         """
-        with self._lock("size"):
-            return self._evict(self.limit if limit is None else limit)
-
-    def _hold(self, target: Path) -> int | None:
-        """A descriptor with a shared lock on the copy; None when it is not there (any more)."""
-        try:
-            held = os.open(target, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        fcntl.flock(held, fcntl.LOCK_SH)
-        # It may have been dropped between opening and locking.
-        if os.fstat(held).st_nlink:
-            return held
-        os.close(held)
-        return None
-
-    def _fill(self, name: str, target: Path, size: int, fill: Callable[[Path], None]) -> None:
-        part = target.with_name(f".{target.name}{PART}")
-        if size > self.limit:
-            raise FilesError(
-                f"{name} has {readable(size)} and does not fit into the cache; raise "
-                f"FILES_CACHE_SIZE above its {readable(self.limit)}, or pull the file into data/."
-            )
-        with self._lock("size"):
+        for part in leftovers(self.folder):
             part.unlink(missing_ok=True)
-            self._evict(self.limit - size)
-            if self.used() + size > self.limit:
-                raise FilesError(
-                    f"The cache is full of files in use, so {name} ({readable(size)}) has no "
-                    f"place; raise FILES_CACHE_SIZE above {readable(self.limit)}."
-                )
-            with part.open("wb") as file:
-                file.truncate(size)
-        try:
-            fill(part)
-            if part.stat().st_size != size:
-                raise FilesError(f"{name} changed while it was fetched; try again.")
-            with self._lock("size"):  # who counts meanwhile would find it under neither name
-                publish(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-    def _evict(self, limit: int) -> tuple[int, int]:
         copies = sorted(self._copies())
         used = sum(size for _, size, _ in copies)
         dropped = freed = 0
@@ -131,6 +87,16 @@ class FileCache:
                 freed += size
         return dropped, freed
 
+    def _fill(self, name: str, target: Path, size: int, fill: Callable[[Path], None]) -> None:
+        if size > self.limit:
+            raise FilesError(
+                f"{name} has {readable(size)} and does not fit into the cache; raise "
+                f"FILES_CACHE_SIZE above its {readable(self.limit)}, or pull the file into data/."
+            )
+        self.evict(self.limit - size)
+        with replacing(target) as part:
+            fill(part)
+
     def _copies(self) -> list[tuple[int, int, Path]]:
         """The last use, the size and the path of every file."""
         found = []
@@ -138,7 +104,7 @@ class FileCache:
             # Between the listing and this it may be dropped, or completed under its name.
             with contextlib.suppress(FileNotFoundError):
                 about = path.stat()
-                if stat.S_ISREG(about.st_mode):
+                if path.is_file():
                     found.append((about.st_mtime_ns, about.st_size, path))
         return found
 
@@ -148,21 +114,28 @@ class FileCache:
         return FileLock(locks / name)
 
 
-def _drop(path: Path) -> bool:
-    """Delete a copy that nobody holds, or what a killed process left of one; whether it was."""
+def _hold(path: Path) -> int | None:
+    """A descriptor with a shared lock on the copy; None when it is not there (any more)."""
     try:
         held = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return False
+        return None
+    fcntl.flock(held, fcntl.LOCK_SH)
+    # It may have been dropped between opening and locking.
+    if os.fstat(held).st_nlink:
+        return held
+    os.close(held)
+    return None
+
+
+def _drop(path: Path) -> bool:
+    """Delete a copy that nobody holds; whether it was there."""
     try:
-        # Also one of the future: the clock may have been set back since.
-        age = abs(time.time() - os.fstat(held).st_mtime)
-        if path.name.startswith(".") and age < _STALE:
-            return False  # somebody fills it
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except BlockingIOError:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:
+                return False  # somebody else dropped it, and the path may be that of a new copy
+            path.unlink()
+    except (FileNotFoundError, BlockingIOError):
         return False
-    finally:
-        os.close(held)
     return True

@@ -1,28 +1,25 @@
 """What `check` asks about the data tree: DL-FI."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from ..atomic import leftovers
 from ..checklist import Check, Finding, advice, failed, passed
+from ..git import answer
 from ..project import root
 from ..series import InvalidSeriesName, SeriesName
 from ..settings import load
-from . import git, sizes
-from .coverage import gaps, looks_like_series, overlaps
+from . import sizes
+from .coverage import gaps, looks_like_series, overlaps, series_names
 from .errors import FilesError
-from .listing import series_names
 from .manifest import Manifest, hash_of
 from .remote import Remote, remote_cache
 from .settings import FilesSettings
-from .sizes import readable
+from .sizes import is_repository, readable, staged
 from .tree import README, DataTree, Folder, printable
 
-# A write or a download that takes longer than a day is rarer than one that was killed.
-ABANDONED = 86_400.0
 SHOWN = 5
 OWN = __name__.partition(".")[0].replace("_", "-")
 # What must stay out of git, nested and oddly named, and what must not.
@@ -68,7 +65,7 @@ def _git_strategy() -> Finding:
     project, tree = root().resolve(), DataTree.of_settings()
     if not tree.root.is_relative_to(project):
         return passed(f"{tree.root} is outside of the project, where git doesn't look.")
-    if not git.is_repository(project):
+    if not is_repository(project):
         return advice("The project is no git repository yet.", "Type git init.")
     inside = tree.root.relative_to(project).as_posix()
     # git looks at no path beyond a link, and takes the link itself or not.
@@ -79,12 +76,14 @@ def _git_strategy() -> Finding:
         for pattern in (("{}",) if tree.folder(folder).is_symlink() else _OUT)
     ]
     kept = [f"{inside}/{name}" for name in _IN]
-    ignored = git.ignored(project, [*out, *kept])
+    asked = "".join(f"{path}\0" for path in (*out, *kept))
+    told = answer(project, "check-ignore", "--no-index", "--stdin", "-z", stdin=asked, codes=(0, 1))
+    ignored = set(told.split("\0"))
     wrong = [f"would take {path}" for path in out if path not in ignored]
     wrong += [f"would not take {path}" for path in kept if path in ignored]
     wrong += [
         f"tracks {printable(path)}"
-        for path in git.staged(project, inside)
+        for path in staged(project, inside)
         if Path(path).name != README and not path.startswith(f"{inside}/{Folder.SAMPLES.value}/")
     ]
     if wrong:
@@ -226,14 +225,10 @@ def _cache() -> Finding:
 
 def _leftovers() -> Finding:
     tree = DataTree.of_settings()
-    old = [
-        _within(tree, path)
-        for path in leftovers(tree.root)
-        if time.time() - path.stat().st_mtime > ABANDONED
-    ]
-    if old:
+    left = [_within(tree, path) for path in leftovers(tree.root)]
+    if left:
         return advice(
-            f"Left by writes or downloads that were killed: {_some(old)}.",
+            f"Left by writes or downloads that were killed: {_some(left)}.",
             "Type the command again that made them, or run `files prune-cache`.",
         )
     return passed("Every file that was begun is complete or being written.")

@@ -17,12 +17,12 @@ from ..atomic import leftovers
 from ..project import root
 from ..settings import load
 from . import sizes as guidelines
-from .checks import ABANDONED, files_checks
+from .checks import files_checks
 from .downloads import Download, fetch
 from .errors import FilesError
 from .listing import listing
 from .manifest import Manifest
-from .remote import CACHED, Remote, remote_cache
+from .remote import Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
 from .tree import README, DataTree, Folder, printable
@@ -39,10 +39,13 @@ How data get into the data tree and what is made of them. What to call stands in
 DOWNLOAD = "https://example.org/prices.csv raw/prices.csv --source example --licence CC0-1.0"
 
 
-def _examples(*examples: tuple[str, str]) -> str:
-    return "**Examples**\n\n" + "\n\n".join(
-        f"`{PROGRAM} files {command}` — {what}" for command, what in examples
-    )
+EXAMPLES = {
+    "ls processed": "the series, their ranges, gaps and sizes",
+    "check": "the checks of the tree, every recorded hash included",
+    f"download {DOWNLOAD}": "once, however often it is typed",
+    "push raw/prices.csv": "to the remote, under the same path",
+    "prune-cache --dry-run": "what could be deleted",
+}
 
 
 class _Group(TyperGroup):
@@ -57,12 +60,8 @@ class _Group(TyperGroup):
 
 files_commands = typer.Typer(
     cls=_Group,
-    epilog=_examples(
-        ("ls processed", "the series, their ranges, gaps and sizes"),
-        ("check", "the checks of the tree, every recorded hash included"),
-        (f"download {DOWNLOAD}", "once, however often it is typed"),
-        ("prune-cache --dry-run", "what could be deleted"),
-    ),
+    epilog="**Examples**\n\n"
+    + "\n\n".join(f"`{PROGRAM} files {command}` — {what}" for command, what in EXAMPLES.items()),
     rich_markup_mode="markdown",
     no_args_is_help=True,
 )
@@ -91,12 +90,7 @@ def init() -> None:
         typer.echo(f"{tree.root} is complete.")
 
 
-@files_commands.command(
-    epilog=_examples(
-        ("ls raw processed", "these two alone"),
-        ("ls --json", "gaps and sizes for programs"),
-    )
-)
+@files_commands.command()
 def ls(
     folders: Annotated[
         list[Folder] | None, typer.Argument(metavar="FOLDER…", help="Only these of the five.")
@@ -153,12 +147,7 @@ def sizes() -> None:
         raise typer.Exit(1)
 
 
-@files_commands.command(
-    epilog=_examples(
-        (f"download {DOWNLOAD}", "the first download decides what the file is"),
-        (f"download {DOWNLOAD} --sha256 …", "it must have this hash"),
-    )
-)
+@files_commands.command()
 def download(
     url: Annotated[str, typer.Argument(help="https://…")],
     path: Annotated[str, typer.Argument(help="Within the tree, as raw/prices.csv.")],
@@ -166,17 +155,13 @@ def download(
     licence: Annotated[str, typer.Option(help="Under which the data may be used.")],
     sha256: Annotated[str, typer.Option(help="The hash that the file must have.")] = "",
 ) -> None:
-    """Fetch a file once: resumed, checked by its hash, recorded in the manifest."""
+    """Fetch a file once: checked by its hash, recorded in the manifest."""
     entry = fetch(Download(url, path, source, licence, sha256), DataTree.of_settings())
     rows = "" if entry.rows is None else f", {entry.rows:,} rows"
     typer.echo(f"{entry.path}: {readable(entry.size)}{rows}, SHA-256 {entry.sha256}")
 
 
-@files_commands.command(
-    epilog=_examples(
-        ("record external/countries.csv --source iso --licence CC0-1.0", "a copy of a colleague"),
-    )
-)
+@files_commands.command()
 def record(
     path: Annotated[str, typer.Argument(help="Within the tree, as raw/prices.csv.")],
     source: Annotated[str, typer.Option(help="Who the data come from, as data/README.md says.")],
@@ -187,25 +172,13 @@ def record(
     typer.echo(f"{entry.path}: SHA-256 {entry.sha256}")
 
 
-@files_commands.command(
-    epilog=_examples(
-        ("forget raw/prices.csv", "check no longer misses it"),
-    )
-)
+@files_commands.command()
 def forget(paths: InTree) -> None:
     """Drop files from the manifest, as after deleting them on purpose."""
-    manifest = Manifest(DataTree.of_settings())
-    if unknown := sorted(set(paths) - set(manifest.entries())):
-        raise FilesError(f"The manifest has no {', '.join(unknown)}.")
-    for path in paths:
-        manifest.forget(path)
+    Manifest(DataTree.of_settings()).forget(*paths)
 
 
-@files_commands.command(
-    epilog=_examples(
-        ("push processed/binance_btcusdt_1h_20230101_20231231.parquet", "same path there"),
-    )
-)
+@files_commands.command()
 def push(paths: InTree) -> None:
     """Upload files to the remote, under the same paths."""
     remote = Remote.of_settings()
@@ -213,11 +186,7 @@ def push(paths: InTree) -> None:
         typer.echo(f"{path}: {readable(remote.push(path))} pushed.")
 
 
-@files_commands.command(
-    epilog=_examples(
-        ("pull processed/binance_btcusdt_1h_20230101_20231231.parquet", "same path here"),
-    )
-)
+@files_commands.command()
 def pull(paths: InTree) -> None:
     """Download files from the remote into the tree."""
     remote = Remote.of_settings()
@@ -225,12 +194,7 @@ def pull(paths: InTree) -> None:
         typer.echo(f"{path}: {readable(remote.pull(path).stat().st_size)} pulled.")
 
 
-@files_commands.command(
-    epilog=_examples(
-        ("prune-cache --dry-run", "what would go, and how many bytes"),
-        ("prune-cache --all", "leave only what is in use"),
-    )
-)
+@files_commands.command()
 def prune_cache(
     everything: Annotated[
         bool, typer.Option("--all", help="Delete all of the cache that is not in use.")
@@ -251,28 +215,26 @@ def prune_cache(
     cache = remote_cache(tree, settings)
     limit = 0 if everything else int(settings.cache_size)
     oldest = time.time() - (0 if everything else days * 86_400)
-    old = [
-        path
-        for path in tree.files(Folder.CACHE)
-        if not path.is_relative_to(tree.folder(Folder.CACHE) / CACHED)
-        and path.stat().st_mtime < oldest
+    going = [
+        *leftovers(tree.root),
+        *(
+            path
+            for path in tree.files(Folder.CACHE)
+            if not path.is_relative_to(cache.folder) and path.stat().st_mtime < oldest
+        ),
     ]
-    killed = [
-        path
-        for path in leftovers(tree.root)
-        if not path.is_relative_to(cache.folder) and path.stat().st_mtime < time.time() - ABANDONED
-    ]
-    for path in (*old, *killed):
+    for path in going:
         typer.echo(f"{tree.root.name}/{printable(path.relative_to(tree.root).as_posix())}")
-    freed = sum(path.stat().st_size for path in (*old, *killed))
-    count = len(old) + len(killed)
+    freed = sum(path.stat().st_size for path in going)
     if dry_run:
         over = max(0, cache.used() - limit)
         typer.echo(
-            f"{count} files and {readable(over)} of copies, {readable(freed + over)} in all."
+            f"{len(going)} files and {readable(over)} of copies, {readable(freed + over)} in all."
         )
         return
-    for path in (*old, *killed):
+    for path in going:
         path.unlink(missing_ok=True)
     dropped, bytes_ = cache.evict(limit)
-    typer.echo(f"Deleted {count} files and {dropped} copies, {readable(freed + bytes_)} in all.")
+    typer.echo(
+        f"Deleted {len(going)} files and {dropped} copies, {readable(freed + bytes_)} in all."
+    )

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
-from ..series import Series, SeriesName
+from ..series import InvalidSeriesName, Series, SeriesName
 
 # Ends in two days, or in a timeframe and something with a digit.
 _ALMOST = re.compile(
@@ -58,9 +59,20 @@ def overlaps(names: Iterable[SeriesName]) -> Iterator[Overlap]:
                 furthest = file
 
 
+def series_names(paths: Iterable[Path]) -> list[SeriesName]:
+    """The names of those files that follow the convention."""
+    found = []
+    for path in paths:
+        try:
+            found.append(SeriesName.parse(path.name))
+        except InvalidSeriesName:
+            continue
+    return found
+
+
 def looks_like_series(name: str) -> bool:
     """Whether somebody who wrote this name, right or wrong, meant a time series."""
-    return _ALMOST.search(name.rpartition(".")[0]) is not None
+    return _ALMOST.search(name.partition(".")[0]) is not None
 
 
 _ONE_DAY = timedelta(days=1)

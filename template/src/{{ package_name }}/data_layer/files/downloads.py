@@ -1,14 +1,12 @@
-"""Downloads that resume, are checked by their hash, and are recorded."""
+"""Downloads that are checked before they get their name, and recorded."""
 
-import json
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import stamina
@@ -16,8 +14,9 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from ..atomic import PART, publish, writing
-from .errors import FilesError
+from ..atomic import replacing, writing
+from .errors import FilesError, WrongHash
+from .formats import what_instead_of_data
 from .manifest import Entry, Manifest, hash_of
 from .tree import DataTree
 
@@ -27,9 +26,20 @@ TIMEOUT = 30.0
 LONGEST_PAUSE = 120.0
 REDIRECTS = 10
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+# The compressions of HTTP, and the ends of names of files that are compressed so themselves.
+_COMPRESSED = {
+    "gzip": (".gz", ".tgz"),
+    "x-gzip": (".gz", ".tgz"),
+    "compress": (".z",),
+    "x-compress": (".z",),
+    "deflate": (),
+    "br": (".br",),
+    "zstd": (".zst",),
+}
 
-class WrongHash(FilesError):
-    """What was downloaded is not what was asked for; nothing was replaced."""
+Show = Callable[[int, int | None], None]
 
 
 class _TryAgain(Exception):
@@ -70,11 +80,11 @@ class Download:
         if url.scheme not in ("http", "https") or not url.host:
             raise FilesError(f"The URL of {self.path} must begin with https:// and name a host.")
         if url.userinfo:
-            # The manifest and the progress would show it.
+            # The manifest would show it.
             raise FilesError(
                 f"The URL of {self.path} holds a name or password; pass a header instead."
             )
-        if self.sha256 and not (len(self.sha256) == 64 and set(self.sha256) <= _DIGITS):
+        if self.sha256 and not _SHA256.fullmatch(self.sha256):
             raise FilesError(
                 f"The SHA-256 of {self.path} must be 64 lowercase hexadecimal digits; "
                 "`sha256sum FILE` prints them."
@@ -86,65 +96,39 @@ def fetch(
     tree: DataTree,
     *,
     headers: Mapping[str, str] | None = None,
-    console: Console | None = None,
     attempts: int = ATTEMPTS,
 ) -> Entry:
     """Bring a file into the data tree unless it is there already, and return its record.
 
-    What arrived before a connection broke stays in a `.part` file, and the next attempt or the
-    next call asks the server for the rest of the same version; a server that can't resume sends
-    the whole again. The file gets its name when it is complete, has the right hash and is on the
-    disk. Two processes that want the same file download it once.
+    The file gets its name when it is complete, has the right hash and is on the disk. Two
+    processes that want the same file download it once.
 
     Args:
         download: what to fetch.
         tree: where it belongs.
         headers: sent with every request, such as `Authorization`, but to no other host that the
             first redirects to; they are recorded nowhere.
-        console: shows the progress, if it is a terminal.
         attempts: how often to try while the server does not answer, answers with 408, 429 or 5xx,
-            or cuts the connection; the pauses between grow from half a second on, unless the server
-            says how long.
+            or cuts the connection. A cut download goes on where it broke if the server names the
+            version of the file, and begins again if not. The pauses grow from half a second on,
+            unless the server says how long.
 
     Raises:
-        WrongHash: the file has another hash than expected; the good file, if any, is untouched.
-        FilesError: the server refuses, the file can't be written, or there is one that nobody
-            recorded.
+        WrongHash: the file has another hash than expected.
+        FilesError: the server refuses or sends something else than data, or there is a file that
+            nobody recorded.
+        NotWritten: the disk refuses the file.
     """
     target = tree.path(download.path)
     manifest = Manifest(tree)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with writing(target), FileLock(_beside(target, ".lock")):
+    with writing(target), FileLock(target.with_name(f".{target.name}.lock")):
         if known := _already_there(download, target, manifest):
             return known
-        with _progress(console) as progress:
-            task = progress.add_task(target.name, total=None)
-
-            def show(received: int, total: int | None) -> None:
-                progress.update(task, completed=received, total=total)
-
-            part = _Part(download, target)
-            resumed = part.received > 0
-            digest = _receive(part, dict(headers or {}), attempts, show)
-            if resumed and download.sha256 not in ("", digest):
-                # The beginning may be of another version: what is whole decides.
-                part.begin()
-                digest = _receive(part, dict(headers or {}), attempts, show)
-        if download.sha256 not in ("", digest):
-            part.forget()
-            raise WrongHash(
-                f"{download.url} has the SHA-256 {digest}, not {download.sha256}. Either the file "
-                "was changed at its source or somebody tampers with it; nothing was replaced."
-            )
-        part.publish(target)
-        return manifest.record(
-            download.path,
-            source=download.source,
-            licence=download.licence,
-            url=download.url,
-            sha256=digest,
-        )
+        with replacing(target) as part:
+            _receive(download, part, dict(headers or {}), attempts)
+        return _record(download, manifest)
 
 
 def _already_there(download: Download, target: Path, manifest: Manifest) -> Entry | None:
@@ -152,44 +136,49 @@ def _already_there(download: Download, target: Path, manifest: Manifest) -> Entr
         return None
     entry = manifest.entries().get(download.path)
     digest = hash_of(target)
-    if download.sha256:
-        if digest != download.sha256:
-            return None  # another version is wanted than the one that is there
-        if entry and entry.sha256 == digest:
-            return entry
-        return manifest.record(
-            download.path,
-            source=download.source,
-            licence=download.licence,
-            url=download.url,
-            sha256=digest,
-        )
-    if entry and entry.sha256 == digest and entry.url == download.url:
+    if download.sha256 and digest != download.sha256:
+        return None  # another version is wanted than the one that is there
+    if entry and entry.sha256 == digest and (download.sha256 or entry.url == download.url):
         return entry
+    if download.sha256:
+        return _record(download, manifest)
     raise FilesError(
         f"{target} is there, but not as {download.url} was recorded; move it away, or give the "
         "SHA-256 of the file that you want."
     )
 
 
-def _receive(
-    part: "_Part", headers: dict[str, str], attempts: int, show: Callable[[int, int | None], None]
-) -> str:
-    """Complete the `.part` file and return its hash."""
+def _record(download: Download, manifest: Manifest) -> Entry:
+    return manifest.record(
+        download.path, source=download.source, licence=download.licence, url=download.url
+    )
+
+
+def _receive(download: Download, part: Path, headers: dict[str, str], attempts: int) -> None:
+    """Write the file into `part`, and judge what arrived."""
+    transfer = _Transfer(download, part)
     retrying = stamina.retry_context(
         on=_pause_after, attempts=attempts, timeout=None, wait_initial=0.5, wait_max=20
     )
     try:
-        with httpx2.Client(timeout=TIMEOUT) as client:
+        with httpx2.Client(timeout=TIMEOUT) as client, _progress(download.path) as show:
             for attempt in retrying:
                 with attempt:
-                    part.continue_from(client, headers, show)
+                    transfer.go_on(client, headers, show)
     except _TryAgain as error:
         raise FilesError(
-            f"{part.download.url} could not be downloaded in {attempts} attempts: {error}. "
-            "What arrived is kept; type the command again to go on."
+            f"{download.url} could not be downloaded in {attempts} attempts: {error}."
         ) from None
-    return hash_of(part.path)
+    digest = hash_of(part)
+    if digest == download.sha256:
+        return
+    if instead := what_instead_of_data(part, download.path):
+        raise FilesError(f"{download.url} sends {instead}; look at it in a browser.")
+    if download.sha256:
+        raise WrongHash(
+            f"{download.url} has the SHA-256 {digest}, not {download.sha256}. Either the file "
+            "was changed at its source or somebody tampers with it; nothing was replaced."
+        )
 
 
 def _pause_after(error: Exception) -> bool | float:
@@ -199,167 +188,94 @@ def _pause_after(error: Exception) -> bool | float:
     return True if error.pause is None else error.pause
 
 
-class _Part:
-    """The bytes that have arrived, and the version of the file that they belong to."""
+class _Transfer:
+    """A file on its way, and what the server has promised of it.
 
-    def __init__(self, download: Download, target: Path) -> None:
+    Attributes:
+        etag: the version that is being received; empty if the server names none, and then nothing
+            is resumed.
+        total: its size in bytes, if the server says it.
+    """
+
+    def __init__(self, download: Download, part: Path) -> None:
         self.download = download
-        self.path = _beside(target, PART)
-        self.about = _beside(target, f"{PART}.json")
-        if not self._belongs():
-            self.begin()
+        self.part = part
+        self.etag = ""
+        self.total: int | None = None
 
-    @property
-    def received(self) -> int:
-        """How many bytes are there."""
-        return self.path.stat().st_size
-
-    def begin(self) -> None:
-        """Forget what arrived."""
-        self.path.unlink(missing_ok=True)
-        self._remember("")
-        self.path.touch()
-
-    def forget(self) -> None:
-        """Leave nothing of what arrived."""
-        self.path.unlink(missing_ok=True)
-        self.about.unlink(missing_ok=True)
-
-    def publish(self, target: Path) -> None:
-        """Give the complete file its name."""
-        publish(self.path, target)
-        self.about.unlink(missing_ok=True)
-
-    def continue_from(
-        self,
-        client: httpx2.Client,
-        headers: dict[str, str],
-        show: Callable[[int, int | None], None],
-    ) -> None:
+    def go_on(self, client: httpx2.Client, secret: dict[str, str], show: Show) -> None:
         """Ask for what is missing, and append it.
 
         Raises:
-            _TryAgain: it did not all come, or not what continues the beginning.
+            _TryAgain: it did not all come, or it does not continue the beginning.
         """
-        received = self.received
-        validator = self._state()["validator"]
-        # Compressed on the way, a range would be one of other bytes.
+        received = self.part.stat().st_size if self.etag else 0
+        # A range of a file that is compressed on the way would be one of other bytes.
         asked = {"Accept-Encoding": "identity"}
-        # With a validator the server sends the rest only of the same version. Without one, only a
-        # known hash can tell whether two halves belong together.
-        if received and (validator or self.download.sha256):
-            asked["Range"] = f"bytes={received}-"
-            if validator:
-                asked["If-Range"] = validator
+        if received:
+            asked |= {"Range": f"bytes={received}-", "If-Range": self.etag}
         try:
-            with _answer(client, self.download.url, asked, headers) as response:
+            with _answer(client, self.download.url, asked, secret) as response:
+                self._refuse(response)
                 self._take(response, received, show)
         except httpx2.UnsupportedProtocol as error:
-            reason = f"{self.download.url} leads to an address of no use: {error}"
-            raise FilesError(reason) from None
+            raise FilesError(
+                f"{self.download.url} leads to an address of no use: {error}"
+            ) from None
         except httpx2.TransportError as error:
             raise _TryAgain(str(error) or type(error).__name__) from error
 
-    def _take(
-        self,
-        response: httpx2.Response,
-        received: int,
-        show: Callable[[int, int | None], None],
-    ) -> None:
-        status = response.status_code
+    def _refuse(self, response: httpx2.Response) -> None:
+        url, status = self.download.url, response.status_code
         if status in (408, 429) or status >= 500:
             pause = _pause_asked_for(response)
             if pause is not None and pause > LONGEST_PAUSE:
                 raise FilesError(
-                    f"{self.download.url}: the server answers {status} and asks to come back in "
-                    f"{pause:.0f} s. What arrived is kept; type the command again then."
+                    f"{url}: the server answers {status} and asks to come back in {pause:.0f} s; "
+                    "type the command again then."
                 )
             raise _TryAgain(f"the server answers {status}", pause)
-        if status == 416:
-            # Nothing lies behind what is there: it is complete, or of another version.
-            size = response.headers.get("Content-Range", "").rpartition("/")[2]
-            if size == str(received) and self.download.sha256 == hash_of(self.path):
-                return
-            self.begin()
-            raise _TryAgain("the server has another version than before")
-        if status not in (200, 206):
-            raise FilesError(
-                f"{self.download.url} can't be downloaded: the server answers {status}."
-            )
-        encoding = response.headers.get("Content-Encoding", "identity")
+        if status not in (200, 206, 416):
+            raise FilesError(f"{url} can't be downloaded: the server answers {status}.")
         # Many servers say of a file that is compressed itself how it is, as if they had done it.
-        itself = encoding in ("gzip", "x-gzip") and self.download.path.endswith((".gz", ".tgz"))
-        if encoding != "identity" and not itself:
-            raise FilesError(f"{self.download.url} is sent compressed, although it must not be.")
-        start = _start_of(response) if status == 206 else 0
-        if start and self._state()["validator"] not in ("", _validator(response)):
-            self.begin()
-            raise _TryAgain("the server continues another version than it began")
-        if start != received:
-            self.begin()
-        if start != 0 and start != received:
-            raise _TryAgain("the server sends another range than was asked for")
-        self._remember(_validator(response))
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        with self.path.open("ab") as file:
+        for coding in response.headers.get("Content-Encoding", "").lower().split(","):
+            itself = _COMPRESSED.get(coding.strip())
+            if itself is not None and not self.download.path.lower().endswith(itself):
+                raise FilesError(f"{url} is sent compressed, although it must not be.")
+
+    def _take(self, response: httpx2.Response, received: int, show: Show) -> None:
+        etag = response.headers.get("ETag", "")
+        if response.status_code == 200:
+            received = 0
+            self.etag = "" if etag.startswith("W/") else etag
+            length = response.headers.get("Content-Length", "")
+            end = self.total = int(length) if length.isdecimal() else None
+        else:
+            end = self._end_of_range(response, received)
+            if end is None or etag not in ("", self.etag):
+                self.etag = ""
+                raise _TryAgain("the server continues another file than it began")
+        with self.part.open("ab" if received else "wb") as file:
             for chunk in response.iter_raw():
                 file.write(chunk)
-                start += len(chunk)
-                show(start, total)
-            file.flush()
-            os.fsync(file.fileno())
-        if total is not None and start != total:
-            raise _TryAgain(f"{start} of {total} bytes arrived")
+                received += len(chunk)
+                show(received, self.total)
+        if end is not None and received > end:
+            self.etag = ""
+            raise _TryAgain("the server sends more than it promised")
+        if self.total is not None and received < self.total:
+            raise _TryAgain(f"{received} of {self.total} bytes arrived")
 
-    def _belongs(self) -> bool:
-        state = self._state()
-        return (
-            self.path.is_file()
-            and state["url"] == self.download.url
-            and state["sha256"] == self.download.sha256
-        )
-
-    def _remember(self, validator: str) -> None:
-        self.about.write_text(
-            json.dumps(
-                {
-                    "url": self.download.url,
-                    "sha256": self.download.sha256,
-                    "validator": validator,
-                }
-            ),
-            encoding="utf-8",
-        )
-
-    def _state(self) -> dict[str, str]:
-        nothing = {"url": "", "sha256": "", "validator": ""}
-        try:
-            read = json.loads(self.about.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return nothing
-        return nothing | read if isinstance(read, dict) else nothing
-
-
-_DIGITS = set("0123456789abcdef")
-
-
-def _beside(target: Path, suffix: str) -> Path:
-    return target.with_name(f".{target.name}{suffix}")
-
-
-def _start_of(response: httpx2.Response) -> int:
-    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
-    start = rest.partition("-")[0]
-    return int(start) if unit == "bytes" and start.isdigit() else -1
-
-
-def _validator(response: httpx2.Response) -> str:
-    """What If-Range may send: a strong ETag, or the time of the last change."""
-    etag: str = response.headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):
-        return etag
-    return str(response.headers.get("Last-Modified", ""))
+    def _end_of_range(self, response: httpx2.Response, received: int) -> int | None:
+        """Where the part of a 206 ends; None if it is not the one that was asked for."""
+        match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status_code != 206 or match is None or not received:
+            return None
+        first, last, total = (int(number) for number in match.groups())
+        if first != received or not first <= last < total or self.total not in (None, total):
+            return None
+        self.total = total
+        return last + 1
 
 
 def _pause_asked_for(response: httpx2.Response) -> float | None:
@@ -369,9 +285,9 @@ def _pause_asked_for(response: httpx2.Response) -> float | None:
         return float(asked)
     try:
         until = parsedate_to_datetime(asked)
-    except ValueError:
+        return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (until.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
 @contextmanager
@@ -400,8 +316,17 @@ def _origin(request: httpx2.Request) -> tuple[str, str, int | None]:
     return request.url.scheme, request.url.host, request.url.port
 
 
-def _progress(console: Console | None) -> Progress:
-    shown = console or Console(stderr=True)
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), DownloadColumn()]
-    columns.append(TransferSpeedColumn())
-    return Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
+@contextmanager
+def _progress(what: str) -> Iterator[Show]:
+    """Show on a terminal how much has arrived."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns,
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda received, total: progress.update(task, completed=received, total=total)

@@ -17,7 +17,22 @@ from .errors import FilesError
 # have this many rows.
 ROW_GROUP = 122_880
 
-TABLES = ("parquet", "feather", "csv")
+TABLES = ("parquet", "feather", "csv", "csv.gz")
+
+_CSV_KEEPS = (
+    pa.types.is_integer,
+    pa.types.is_float32,
+    pa.types.is_float64,
+    pa.types.is_decimal,
+    pa.types.is_boolean,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_timestamp,
+)
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def write(path: Path, rows: Any, *, schema: Any = None) -> int:
@@ -39,6 +54,8 @@ def write(path: Path, rows: Any, *, schema: Any = None) -> int:
         NotWritten: the disk is full.
     """
     kind = table_format(path)
+    if kind == "csv.gz":
+        raise FilesError(f"{path.name} is only read; write Parquet, which is compressed too.")
     reader = _reader(rows, schema)
     if kind == "csv":
         _refuse_what_csv_loses(path, reader.schema)
@@ -61,19 +78,22 @@ def batches(
     """Read a table as a `pyarrow.RecordBatchReader`, which holds a few row groups at a time.
 
     Args:
-        path: its suffix is `.parquet`, `.feather` or `.csv`.
+        path: its suffix is `.parquet`, `.feather`, `.csv` or `.csv.gz`.
         columns: read these alone, in this order.
         schema: the `pyarrow.Schema` of a CSV, by which its text is understood; without it types
             are guessed from the beginning of the file. Other formats know their own.
         nulls: what stands for null in a CSV where it is not quoted, for example `["", "NA"]`.
 
     Raises:
-        FilesError: there is no such file, it is broken, or it has no such column.
+        FilesError: there is no such file, it is broken, it holds a page of HTML or a pointer of
+            Git LFS, or it has no such column.
     """
     kind = table_format(path)
-    if kind != "csv" and schema is not None:
+    if not kind.startswith("csv") and schema is not None:
         raise FilesError(f"{path.name} knows its own schema; give one for CSV alone.")
     with _sentences(path):
+        if instead := what_instead_of_data(path):
+            raise FilesError(f"{path} holds {instead}; get the file again.")
         source = _dataset(path, kind, schema, nulls)
         wanted = None if columns is None else list(columns)
         missing = set(wanted or []) - set(source.schema.names)
@@ -106,6 +126,22 @@ def row_count(path: Path) -> int | None:
     except FilesError:
         return None
     return count
+
+
+def what_instead_of_data(path: Path, name: str = "") -> str:
+    """What stands in a file where data should be: a page of HTML or a pointer of Git LFS, or "".
+
+    Args:
+        path: the file.
+        name: that it will have, if it has another one now; `.html` may hold a page.
+    """
+    with path.open("rb") as file:
+        begin = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if begin.startswith(_LFS_POINTER):
+        return "a pointer of Git LFS"
+    if begin.startswith(_HTML) and not (name or path.name).lower().endswith((".html", ".htm")):
+        return "a page of HTML"
+    return ""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -142,7 +178,7 @@ def read_json(path: Path) -> Any:
 
 def is_table(path: Path) -> bool:
     """Whether the suffix is one of those that `write` and `batches` know."""
-    return path.suffix.lower().removeprefix(".") in TABLES
+    return path.name.lower().endswith(tuple(f".{kind}" for kind in TABLES))
 
 
 def table_format(path: Path) -> str:
@@ -154,9 +190,9 @@ def table_format(path: Path) -> str:
     if not is_table(path):
         raise FilesError(
             f"{path.name} does not say its format; a table ends in .parquet (for everything that "
-            "is analysed), .feather or .csv, and a document goes through write_json."
+            "is analysed), .feather, .csv or .csv.gz, and a document goes through write_json."
         )
-    return path.suffix.lower().removeprefix(".")
+    return next(kind for kind in TABLES if path.name.lower().endswith(f".{kind}"))
 
 
 def _demand_json(path: Path) -> None:
@@ -169,7 +205,7 @@ def _dataset(path: Path, kind: str, schema: Any, nulls: Sequence[str]) -> Any:
     from pyarrow import dataset
 
     how: Any = kind
-    if kind == "csv":
+    if kind.startswith("csv"):
         how = dataset.CsvFileFormat(
             # A null in a table of one column is an empty line, and a text may hold the end of one.
             parse_options=pyarrow.csv.ParseOptions(
@@ -251,25 +287,9 @@ def _sentences(path: Path) -> Iterator[None]:
 
 
 def _refuse_what_csv_loses(path: Path, schema: Any) -> None:
-    lost = [field for field in schema if not _is_text_in_csv(field.type)]
+    lost = [field for field in schema if not any(keeps(field.type) for keeps in _CSV_KEEPS)]
     if lost:
         told = ", ".join(f"{field.name} ({field.type})" for field in lost)
         raise FilesError(
             f"CSV can't keep the columns {told} of {path.name}; write Parquet, or leave them out."
         )
-
-
-def _is_text_in_csv(kind: Any) -> bool:
-    types = pa.types
-    return bool(
-        types.is_integer(kind)
-        or types.is_float32(kind)
-        or types.is_float64(kind)
-        or types.is_decimal(kind)
-        or types.is_boolean(kind)
-        or types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_date(kind)
-        or types.is_time(kind)
-        or types.is_timestamp(kind)
-    )

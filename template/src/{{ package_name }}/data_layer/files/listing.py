@@ -1,12 +1,11 @@
 """What is in the data tree: one row for each series, and for each file that belongs to none."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from ..series import InvalidSeriesName, SeriesName
-from .coverage import Gap, gaps
+from .coverage import Gap, gaps, series_names
 from .tree import DataTree, Folder, printable
 
 
@@ -56,14 +55,3 @@ def listing(tree: DataTree, folder: Folder) -> Iterator[Listed]:
     for path in others:
         what = printable(path.relative_to(tree.folder(folder)).as_posix())
         yield Listed(folder, what, 1, None, None, (), path.stat().st_size)
-
-
-def series_names(paths: Iterable[Path]) -> list[SeriesName]:
-    """The names of those files that follow the convention."""
-    found = []
-    for path in paths:
-        try:
-            found.append(SeriesName.parse(path.name))
-        except InvalidSeriesName:
-            continue
-    return found

@@ -1,21 +1,19 @@
 """What is recorded of the files: where each came from, when, its hash, its rows, its licence."""
 
 import hashlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from ..atomic import replacing
+from ..atomic import replacing, writing
 from .errors import FilesError
-from .formats import row_count
+from .formats import row_count, what_instead_of_data
 from .tree import DataTree
 
 NAME = "manifest.jsonl"
-_CHUNK = 1024 * 1024
 
 
 class Entry(BaseModel):
@@ -45,11 +43,7 @@ class Entry(BaseModel):
 
 
 class Manifest:
-    """The record of a data tree: lines of JSON, of which the last one of a path holds.
-
-    Lines are only added, under a lock, so that several processes may record at once; a line that
-    a killed process left unfinished is dropped by the next one.
-    """
+    """The record of a data tree, a line of JSON a file; several processes may record at once."""
 
     def __init__(self, tree: DataTree) -> None:
         self.tree = tree
@@ -61,8 +55,12 @@ class Manifest:
         Raises:
             FilesError: a line is not what `record` writes.
         """
-        found: dict[str, Entry] = {}
-        for number, line in self._lines():
+        if not self.file.exists():
+            return {}
+        found = {}
+        # Not splitlines: text in JSON may hold some of the signs that it takes for ends of lines.
+        lines = self.file.read_text(encoding="utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines[:-1], start=1):
             try:
                 entry = Entry.model_validate_json(line)
             except ValidationError as error:
@@ -70,13 +68,10 @@ class Manifest:
                 raise FilesError(
                     f"Line {number} of {self.file} can't be read ({reason}); correct or delete it."
                 ) from None
-            found.pop(entry.path, None)
             found[entry.path] = entry
         return found
 
-    def record(
-        self, path: str, *, source: str, licence: str, url: str | None = None, sha256: str = ""
-    ) -> Entry:
+    def record(self, path: str, *, source: str, licence: str, url: str | None = None) -> Entry:
         """Record a file that is there, and return the entry.
 
         Args:
@@ -84,64 +79,55 @@ class Manifest:
             source: who the data come from.
             licence: under which they may be used.
             url: where the file was downloaded, if it was.
-            sha256: when the caller has just computed it; else the file is read for it.
+
+        Raises:
+            FilesError: there is no such file, or it holds a page of HTML or a pointer of Git LFS.
         """
         file = self.tree.path(path)
         if not file.is_file():
             raise FilesError(f"There is no file {file} to record.")
+        if instead := what_instead_of_data(file):
+            raise FilesError(f"{file} holds {instead}, so it is not recorded.")
         entry = Entry(
             path=path,
             source=source,
             url=url,
-            sha256=sha256 or hash_of(file),
+            sha256=hash_of(file),
             size=file.stat().st_size,
             rows=row_count(file),
             licence=licence,
             time=datetime.now(UTC),
         )
         with self._locked():
-            self._append(entry)
+            entries = self.entries()
+            entries.pop(path, None)
+            self._write([*entries.values(), entry])
         return entry
 
-    def forget(self, path: str) -> None:
-        """Drop a file from the record, as when it was deleted on purpose."""
-        with self._locked():
-            kept = [entry for entry in self.entries().values() if entry.path != path]
-            with replacing(self.file) as part:
-                part.write_text(
-                    "".join(f"{entry.model_dump_json()}\n" for entry in kept), encoding="utf-8"
-                )
+    def forget(self, *paths: str) -> None:
+        """Drop files from the record, for example after they were deleted on purpose.
 
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        if not self.file.is_file():
-            return
-        # What is no UTF-8 is no JSON either, and told by its line.
-        text = self.file.read_text(encoding="utf-8", errors="replace")
-        whole = text[: text.rfind("\n") + 1]
-        # Not splitlines: JSON lets some of the signs that it takes for ends of lines stand in text.
-        yield from enumerate(whole.split("\n")[:-1], start=1)
+        Raises:
+            FilesError: one of them is not recorded; none is dropped then.
+        """
+        with self._locked():
+            entries = self.entries()
+            if unknown := sorted(set(paths) - set(entries)):
+                raise FilesError(f"The manifest has no {', '.join(unknown)}.")
+            self._write(entry for path, entry in entries.items() if path not in paths)
+
+    def _write(self, entries: Iterable[Entry]) -> None:
+        with replacing(self.file) as part, writing(self.file):
+            part.write_text(
+                "".join(f"{entry.model_dump_json()}\n" for entry in entries), encoding="utf-8"
+            )
 
     def _locked(self) -> FileLock:
         self.tree.root.mkdir(parents=True, exist_ok=True)
         return FileLock(self.file.with_name(f".{NAME}.lock"))
 
-    def _append(self, entry: Entry) -> None:
-        with self.file.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    # Whoever was killed while writing it must record its file again.
-                    file.seek(0)
-                    file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(f"{entry.model_dump_json()}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-
 
 def hash_of(path: Path) -> str:
     """The SHA-256 of a file in lowercase hexadecimal digits; reads it in pieces."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -134,11 +134,9 @@ class Remote:
         with _sentences(name):
             options: GetOptions = {"if_match": version} if version else {}
             stream = obstore.get(self._store, name, options=options).stream()
-            # Not truncated first: the cache has reserved the place by the size of the file.
-            with target.open("r+b") as file:
+            with target.open("wb") as file:
                 for chunk in stream:
                     file.write(chunk)
-                file.truncate()
 
 
 def _store(url: str, client: "ClientConfig", retry: "RetryConfig") -> "ObjectStore":

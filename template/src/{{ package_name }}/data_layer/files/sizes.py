@@ -1,9 +1,9 @@
-"""How large a file may be to stand in git: the standard's guidelines."""
+"""What git holds of the project, judged by the standard's guidelines on size."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import git
+from ..git import GitRefused, answer, ask
 from .tree import DataTree, Folder, printable
 
 MEGABYTE = 1_000_000
@@ -14,7 +14,7 @@ NEVER_FROM = 100 * MEGABYTE
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the sizes of tracked files amount to; each entry is a sentence about one file.
+    """What the sizes of tracked files amount to; each entry is a sentence.
 
     Attributes:
         refused: must not go into git.
@@ -30,50 +30,67 @@ class Sizes:
 def judge(project: Path, tree: DataTree) -> Sizes:
     """Judge what the next commit would hold; outside of a repository, the samples. Serves DL-FI-03.
 
-    Files above 100 MB are refused, whoever keeps them; from 10 MB on Git LFS is suggested, unless
-    it keeps them already; the samples may have 10 MB in total.
+    What Git LFS keeps counts as its pointer, which is all that git holds of it.
     """
-    samples_folder = tree.folder(Folder.SAMPLES)
-    lfs = set()
-    if git.is_repository(project):
-        staged = git.staged(project)
-        sizes = {path: file.size for path, file in staged.items()}
-        lfs = {path for path, file in staged.items() if file.in_lfs}
+    if is_repository(project):
+        sizes = {project / path: size for path, size in staged(project).items()}
     else:
-        sizes = {
-            file.relative_to(project).as_posix() if file.is_relative_to(project) else str(file): (
-                file.stat().st_size
-            )
-            for file in tree.files(Folder.SAMPLES)
-        }
+        sizes = {path: path.stat().st_size for path in tree.files(Folder.SAMPLES)}
     refused = []
     suggested = []
     for path, size in sorted(sizes.items()):
+        about = f"{_shown(path, project)} has {readable(size)}"
         if size > NEVER_FROM:
             refused.append(
-                f"{printable(path)} has {readable(size)}; a file above {readable(NEVER_FROM)} "
-                "never goes into git. Keep it in data/raw/ or on the remote, with a script that "
-                "gets it."
+                f"{about}; a file above {readable(NEVER_FROM)} never goes into git. Keep it in "
+                "data/raw/ or on the remote, with a script that gets it."
             )
-        elif size >= LFS_FROM and path not in lfs:
+        elif size >= LFS_FROM:
             suggested.append(
-                f"{printable(path)} has {readable(size)}; from {readable(LFS_FROM)} on consider "
-                "Git LFS, if it must be versioned at all."
+                f"{about}; from {readable(LFS_FROM)} on consider Git LFS, if it must be versioned "
+                "at all."
             )
-    samples = {
-        path: size
-        for path, size in sizes.items()
-        if (project / path).is_relative_to(samples_folder)
-    }
+    folder = tree.folder(Folder.SAMPLES)
+    samples = {path: size for path, size in sizes.items() if path.is_relative_to(folder)}
     total = sum(samples.values())
     if total > SAMPLES_LIMIT:
         largest = sorted(samples, key=samples.__getitem__, reverse=True)[:3]
-        named = ", ".join(f"{printable(path)} ({readable(samples[path])})" for path in largest)
+        named = ", ".join(
+            f"{_shown(path, project)} ({readable(samples[path])})" for path in largest
+        )
         refused.append(
             f"The samples have {readable(total)} in total, above {readable(SAMPLES_LIMIT)}. "
             f"The largest: {named}."
         )
     return Sizes(tuple(refused), tuple(suggested), total)
+
+
+def is_repository(project: Path) -> bool:
+    """Whether git is there and the project is in a work tree of it.
+
+    Raises:
+        GitRefused: it is, but git does not want to look, for example since another user owns it.
+    """
+    done = ask(project, "rev-parse", "--is-inside-work-tree")
+    if done.returncode not in (0, 127) and "not a git repository" not in done.stderr:
+        raise GitRefused(f"git does not look into {project}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip() == "true"
+
+
+def staged(project: Path, *folders: str) -> dict[str, int]:
+    """The paths that the next commit would hold, each with its size in bytes."""
+    listed = answer(project, "ls-files", "-z", "--stage", "--", *folders)
+    blobs = {}
+    for record in listed.split("\0"):
+        about, _, path = record.partition("\t")
+        mode, _, rest = about.partition(" ")
+        if path and mode != "160000":  # a submodule has no content here
+            blobs[path] = rest.partition(" ")[0]
+    asked = "".join(f"{blob}\n" for blob in blobs.values())
+    told = answer(project, "cat-file", "--batch-check=%(objectsize)", stdin=asked).splitlines()
+    if len(told) != len(blobs) or not all(size.isdigit() for size in told):
+        raise GitRefused("git lacks contents that its index names; `git fsck` says which.")
+    return {path: int(size) for path, size in zip(blobs, told, strict=True)}
 
 
 def readable(size: float) -> str:
@@ -83,3 +100,8 @@ def readable(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def _shown(path: Path, project: Path) -> str:
+    inside = path.relative_to(project) if path.is_relative_to(project) else path
+    return printable(inside.as_posix())

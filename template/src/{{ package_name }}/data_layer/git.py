@@ -1,0 +1,45 @@
+"""Ask git about the project; nothing here changes anything."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from .errors import DataLayerError
+
+
+class GitRefused(DataLayerError):
+    """git can't answer, for example since another user owns the repository."""
+
+
+def ask(project: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run git in the project and return its answer; without git on the machine, the code is 127.
+
+    Paths that are no UTF-8 come and go as Python writes them, with surrogates.
+    """
+    command = ["git", *arguments]
+    try:
+        return subprocess.run(
+            command,
+            cwd=project,
+            env=os.environ | {"LC_ALL": "C"},  # its errors are read
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", "git is not installed")
+
+
+def answer(project: Path, *arguments: str, stdin: str = "", codes: tuple[int, ...] = (0,)) -> str:
+    """What git prints.
+
+    Raises:
+        GitRefused: it ends with another code than one of `codes`.
+    """
+    done = ask(project, *arguments, stdin=stdin)
+    if done.returncode not in codes:
+        reason = " ".join(done.stderr.split()).removeprefix("fatal: ")
+        raise GitRefused(f"git can't answer about {project}: {reason or done.args}.")
+    return done.stdout
