@@ -104,6 +104,36 @@ async def test_a_fault_is_found_and_what_is_advised_helps(
     assert {verdict for verdict, _ in (await verdicts()).values()} == {Verdict.PASSED}
 
 
+@pytest.mark.standard("DL-TS-09")
+async def test_a_window_that_reaches_rows_that_are_gone_is_told_and_put_right(
+    looked_at: Project,
+) -> None:
+    """Dropped by hand, or by a shorter retention than the one of today."""
+    looked_at.query("INSERT INTO stations (name) VALUES ('Brocken')")
+    looked_at.query(
+        "INSERT INTO readings SELECT 1, now() - n * interval '6 hours', 1, 1"
+        " FROM generate_series(1, 400) AS n"
+    )
+    for level in ("hourly", "daily", "monthly"):
+        looked_at.query(f"CALL refresh_continuous_aggregate('weather_{level}', NULL, NULL)")
+    assert (await verdicts())["DL-TS-09"][0] is Verdict.PASSED
+    looked_at.query("SELECT drop_chunks('readings', INTERVAL '60 days')")
+    verdict, told = (await verdicts())["DL-TS-09"]
+    assert verdict is Verdict.FAILED
+    assert "The next refresh of weather_hourly would erase its history: readings has lost" in told
+    before = looked_at.query("SELECT count(*) FROM weather_hourly")
+    text = await looked_at.autogenerate("put right")
+    assert "set_refresh_policy('weather_hourly', start_offset='60 days'" in text
+    await looked_at.upgrade()
+    assert {verdict for verdict, _ in (await verdicts()).values()} == {Verdict.PASSED}
+    [(job,)] = looked_at.query(
+        "SELECT job_id FROM timescaledb_information.jobs"
+        " WHERE hypertable_name = 'weather_hourly' AND config ? 'mat_hypertable_id'"
+    )
+    looked_at.query(f"CALL run_job({job})")
+    assert looked_at.query("SELECT count(*) FROM weather_hourly") == before
+
+
 @pytest.mark.standard("DL-TS-07")
 async def test_a_paused_job_is_told(looked_at: Project) -> None:
     """One that failed is in test_native: what the scheduler keeps of it not every engine has."""

@@ -156,6 +156,32 @@ async def test_rows_older_than_the_retention_are_refused_and_nothing_is_written(
         assert await session.scalar(select(func.count()).select_from(Reading)) == 0
 
 
+@pytest.mark.standard("DL-TS-09")
+async def test_a_backfill_into_time_that_was_dropped_is_refused(
+    stations: Database, weather: Project
+) -> None:
+    """Also next to what is left, where its own rows bring a chunk back."""
+    base = [Row(1, BEGIN + timedelta(hours=hour), 1.0, 0.0) for hour in range(0, 24 * 30, 6)]
+    await backfill(stations, Reading, base, key=["station_id", "taken_at"])
+    weather.query(f"SELECT drop_chunks('readings', timestamptz '{BEGIN + timedelta(days=10)}')")
+    held = await stored(stations, HOURLY)
+    for day in (5, 9):
+        late = [Row(1, BEGIN + timedelta(days=day, minutes=1), 1.0, 0.0)]
+        with pytest.raises(TimescaleDBError, match="readings has lost older rows: the refresh"):
+            await backfill(stations, Reading, late, key=["station_id", "taken_at"])
+        with pytest.raises(TimescaleDBError, match="would erase what weather_hourly still holds"):
+            await refresh(stations, HOURLY, since=late[0].taken_at)
+    await refresh(stations, HOURLY)
+    assert await stored(stations, HOURLY) == held
+    await backfill(
+        stations,
+        Reading,
+        [Row(1, BEGIN + timedelta(days=10, minutes=1), 1.0, 0.0)],
+        key=["station_id", "taken_at"],
+    )
+    assert len(await stored(stations, HOURLY)) == len(held)
+
+
 async def test_gaps_are_filled_with_the_last_observation(stations: Database) -> None:
     begin = BEGIN.replace(hour=6)
     rows = [Row(1, begin, 4.0, 0.0), Row(1, begin + timedelta(hours=3), 7.0, 0.0)]

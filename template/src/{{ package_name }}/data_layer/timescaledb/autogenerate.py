@@ -54,12 +54,13 @@ def compare(
             if _looked_at(context, schemas, key)
         },
     )
+    changed = redefined(declared, found, connection)
     steps = Steps(
-        declared,
+        catalog.attainable(connection, declared, found, redefined=changed),
         found,
         created=_tables(upgrade, CreateTableOp, connection),
         dropped=dropped,
-        changed=redefined(declared, found, connection),
+        changed=changed,
     )
     if declared.hypertables and not catalog.has_extension(connection):
         steps.before.append(_pair(ts.CreateExtension(), ts.DropExtension()))

@@ -1,6 +1,8 @@
 """What a database has: read from TimescaleDB's own views, internal objects left out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import DDL, Connection, text
@@ -10,6 +12,8 @@ from .interval import Interval
 from .state import AggregateState, Columnstore, HypertableState, RefreshPolicy, ordering, unquoted
 
 Key = tuple[str | None, str]
+
+_SQL = Path(__file__).parent / "sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,72 @@ def canonical(connection: Connection, query: str) -> str | None:
     finally:
         savepoint.rollback()
     return pretty(str(printed))
+
+
+def statement(name: str) -> str:
+    """A statement of sql/; its names stand in angle brackets, with quotes where it wants a text."""
+    found = (_SQL / f"{name}.sql").read_text(encoding="utf-8")
+    return found.replace("<sources>", (_SQL / "sources.sql").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far back an aggregate can be refreshed without a loss.
+
+    Attributes:
+        since: the earliest begin of a refresh; None when any will do.
+        now: the server's time.
+    """
+
+    since: datetime | None
+    now: datetime
+
+    def allows(self, start_offset: Interval | None) -> bool:
+        """Whether a policy that begins at that age loses nothing."""
+        if self.since is None:
+            return True
+        return start_offset is not None and start_offset.longest <= self._seconds
+
+    @property
+    def start_offset(self) -> Interval:
+        """The largest age, in whole days if there is one, at which a policy may begin."""
+        days = int(self._seconds // 86_400)
+        return Interval(days=days) if days else Interval(seconds=int(self._seconds))
+
+    @property
+    def _seconds(self) -> float:
+        return (self.now - (self.since or self.now)).total_seconds()
+
+
+def reach(connection: Connection, relation: Key) -> Reach:
+    """How far back an aggregate of the database can be refreshed; not in a read-only session."""
+    quote = connection.dialect.identifier_preparer.quote
+    connection.execute(ddl(statement("refreshable_since")))
+    row = connection.execute(
+        text("SELECT pg_temp.refreshable_since(CAST(:name AS regclass)), now()"),
+        {"name": ".".join(quote(part) for part in relation if part)},
+    ).one()
+    return Reach(*row)
+
+
+def attainable(
+    connection: Connection, declared: Catalog, found: Catalog, *, redefined: set[Key]
+) -> Catalog:
+    """What is declared, with refresh windows that reach no further than the sources' rows do.
+
+    A window that is there by now is good enough while the declared one would erase history.
+    """
+    aggregates = dict(declared.aggregates)
+    for key, wanted in declared.aggregates.items():
+        there = found.aggregates.get(key)
+        if key in redefined or there is None or there.refresh is None or wanted.refresh is None:
+            continue
+        bound = reach(connection, key)
+        if not bound.allows(wanted.refresh.start_offset):
+            start = there.refresh.start_offset
+            start = start if bound.allows(start) else bound.start_offset
+            aggregates[key] = replace(wanted, refresh=replace(wanted.refresh, start_offset=start))
+    return Catalog(declared.hypertables, aggregates)
 
 
 def ddl(statement: str) -> DDL:

@@ -24,6 +24,10 @@ State = HypertableState | AggregateState
 MIGRATE = (
     'Run `uv run alembic revision --autogenerate -m "what changes"`, read the file, and upgrade.'
 )
+_STOP = (
+    "Stop the policy at once with remove_continuous_aggregate_policy, then migrate to what is "
+    "declared (`uv run alembic revision --autogenerate`): the migration sets a window that is safe."
+)
 # More chunks than that make planning slow; a ratio below that is not worth the columnstore.
 MANY_CHUNKS = 2_000
 POOR_RATIO = 1.5
@@ -54,6 +58,7 @@ class Facts:
     found: Catalog
     unfit: str | None
     redefined: set[catalog.Key]
+    unsafe: dict[catalog.Key, catalog.Reach]
     stale: list[str]
     failures: list[str]
     sizes: list[Any]
@@ -165,12 +170,16 @@ class Survey:
                 continue
             start = state.refresh.start_offset
             if start is None or start.longest >= retention.shortest:
-                return failed(
-                    erasing(state.name, start, state.source[1], retention),
-                    "Stop the policy at once with remove_continuous_aggregate_policy, then "
-                    "migrate to what is declared.",
-                )
-        return passed("Every refresh window ends before the retention of its source begins.")
+                return failed(erasing(state.name, start, state.source[1], retention), _STOP)
+        for key, reach in facts.unsafe.items():
+            state = facts.found.aggregates[key]
+            return failed(
+                f"The next refresh of {state.name} would erase its history: {state.source[1]} has "
+                f"lost rows up to {reach.since:%Y-%m-%d %H:%M %Z}, and the policy reaches further "
+                "back.",
+                _STOP,
+            )
+        return passed("Every refresh begins where its source still has all rows.")
 
     async def _compare(
         self, kind: str, wanted: Callable[[State], object], difference: str
@@ -204,12 +213,22 @@ def _ask(connection: Connection) -> Facts:
     unfit = extension.unfit(connection)
     found = catalog.read(connection)
     if unfit:
-        return Facts(declared, found, unfit, set(), [], [], [])
+        return Facts(declared, found, unfit, set(), {}, [], [], [])
+    changed = redefined(declared, found, connection)
+    reaches = {
+        key: catalog.reach(connection, key)
+        for key in declared.aggregates.keys() & found.aggregates.keys()
+    }
     return Facts(
-        declared,
+        catalog.attainable(connection, declared, found, redefined=changed),
         found,
         None,
-        redefined(declared, found, connection),
+        changed,
+        {
+            key: reach
+            for key, reach in sorted(reaches.items())
+            if (policy := found.aggregates[key].refresh) and not reach.allows(policy.start_offset)
+        },
         list(_stale(connection, found)),
         [
             f"Job {row.job_id} ({row.proc_name}) of {row.relation} {row.trouble}."

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import stamina
-from sqlalchemy import Table, text
+from sqlalchemy import Connection, Table, text
 from sqlalchemy.orm import DeclarativeBase
 
 from ..database import Database, Upserted, sqlstate, upsert
@@ -14,7 +14,6 @@ from ..database.bulk.tables import written_columns
 from . import catalog
 from .declarations import ContinuousAggregate, Hypertable, aggregates_of, hypertable_of
 from .errors import TimescaleDBError
-from .interval import Interval
 
 # Another refresh of the same buckets, or a policy's, is under way.
 BUSY = {"55P03", "40001", "40P01"}
@@ -60,9 +59,9 @@ async def backfill(
         columns: the columns of tuples; as in `upsert` without it.
 
     Raises:
-        TimescaleDBError: the columns lack the time; or a row is older than what the hypertable, or
-            the source of one of its aggregates, keeps for certain: a refresh of its bucket would
-            erase what was there. Nothing is written then.
+        TimescaleDBError: the columns lack the time; or a row falls into a bucket of which the
+            hypertable, or the source of one of its aggregates, has dropped rows or may drop them
+            now: a refresh of that bucket would erase what was there. Nothing is written then.
     """
     hypertable = hypertable_of(table)
     names = list(columns or written_columns(hypertable.table))
@@ -74,6 +73,9 @@ async def backfill(
     touched: set[datetime] = set()
     levels = aggregates_of(hypertable.table)
     async with database.transaction() as session:
+        connection = await session.connection()
+        # Before the rows come, which make chunks where others were dropped.
+        bounds = [await connection.run_sync(_bound, level) for level in levels]
         done = await upsert(
             session,
             hypertable.table,
@@ -83,10 +85,8 @@ async def backfill(
         )
         if not touched:
             return Backfilled(done)
-        connection = await session.connection()
-        found = await connection.run_sync(catalog.read)
         windows = {}
-        for level in levels:
+        for level, bound in zip(levels, bounds, strict=True):
             spans = [
                 (row.first, row.last)
                 for row in await session.execute(
@@ -94,12 +94,7 @@ async def backfill(
                 )
             ]
             windows[level.name] = _joined(spans)
-        now = await session.scalar(text("SELECT now()"))
-        for level in levels:
-            source = level.source
-            schema = hypertable.table.schema
-            kept = found.retention((schema, source.name))
-            _refuse_dropped(level.name, source.name, kept, windows[level.name][0][0], now)
+            bound.refuse(windows[level.name][0][0])
     for level in levels:
         for since, until in windows[level.name]:
             await _refresh(database, level, since, until)
@@ -120,35 +115,45 @@ async def refresh(
     Args:
         database: the layer's database.
         aggregate: as it is declared.
-        since: the begin of the window; the oldest data that its source keeps for certain when None.
+        since: the begin of the window; when None, the time from which its source has every row.
         until: the end of the window; the newest data when None.
 
     Raises:
-        TimescaleDBError: the window begins where the source may have dropped data by now.
+        TimescaleDBError: the window begins where the source has dropped rows, or may by now.
     """
-    async with database.read_only() as session:
+    async with database.transaction() as session:
         connection = await session.connection()
-        found = await connection.run_sync(catalog.read)
-        kept = found.retention((aggregate.schema, aggregate.source.name))
-        now = await session.scalar(text("SELECT now()"))
-        if since is not None:
-            _refuse_dropped(aggregate.name, aggregate.source.name, kept, since, now)
-        elif kept is not None:
-            since = await session.scalar(
-                text("SELECT now() - CAST(:kept AS interval)"), {"kept": str(kept)}
+        bound = await connection.run_sync(_bound, aggregate)
+    if since is not None:
+        bound.refuse(since)
+    await _refresh(database, aggregate, since or bound.since, until)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """From when on an aggregate may be refreshed, and why not from before; None for any time."""
+
+    aggregate: str
+    since: datetime | None
+    reason: str
+
+    def refuse(self, since: datetime) -> None:
+        if self.since is not None and since < self.since:
+            raise TimescaleDBError(
+                f"Buckets of {self.aggregate} from {since:%Y-%m-%d %H:%M} on would be refreshed, "
+                f"but {self.reason}: the refresh would erase what {self.aggregate} still holds of "
+                f"that time. Leave out what is before {self.since:%Y-%m-%d %H:%M}."
             )
-    await _refresh(database, aggregate, since, until)
 
 
-def _refuse_dropped(
-    aggregate: str, source: str, kept: Interval | None, since: datetime, now: datetime | None
-) -> None:
-    if kept is not None and now is not None and (now - since).total_seconds() > kept.shortest:
-        raise TimescaleDBError(
-            f"Buckets of {aggregate} from {since:%Y-%m-%d %H:%M} on would be refreshed, but "
-            f"{source} drops what is older than {kept}: the refresh would erase what {aggregate} "
-            "still holds of that time. Leave out rows that old, or set a longer retention first."
-        )
+def _bound(connection: Connection, aggregate: ContinuousAggregate) -> _Bound:
+    schema, source = aggregate.schema, aggregate.source.name
+    reach = catalog.reach(connection, (schema, aggregate.name))
+    kept = catalog.read(connection).retention((schema, source))
+    dropped = kept and reach.now - timedelta(seconds=kept.shortest)
+    if dropped and (reach.since is None or reach.since < dropped):
+        return _Bound(aggregate.name, dropped, f"{source} drops what is older than {kept}")
+    return _Bound(aggregate.name, reach.since, f"{source} has lost older rows")
 
 
 async def _watched(

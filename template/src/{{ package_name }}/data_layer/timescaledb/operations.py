@@ -8,7 +8,6 @@ run again.
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
 
 import stamina
@@ -26,8 +25,6 @@ from .interval import Interval
 from .state import direction
 
 P = ParamSpec("P")
-
-_SQL = Path(__file__).parent / "sql"
 
 
 @dataclass(eq=False)
@@ -99,13 +96,7 @@ class Migration:
             relation: what `regclass` gave, of the aggregate or of its source.
         """
         if self.connection is None:
-            self.execute(_sql("refuse_erasing").replace("<'relation'>", relation))
-
-
-def _sql(name: str) -> str:
-    """A statement of sql/; its names stand in angle brackets, with quotes where it wants a text."""
-    statement = (_SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return statement.replace("<sources>", (_SQL / "sources.sql").read_text(encoding="utf-8"))
+            self.execute(catalog.statement("refuse_erasing").replace("<'relation'>", relation))
 
 
 def literal(value: str) -> str:
@@ -221,7 +212,7 @@ class ConvertToPlainTable(TimescaleOperation):
         plain = migration.name(f"plain_{self.table}"[:63], self.schema)
         # On the server, as all of sql/, so that it can be written into a script as well.
         migration.execute(
-            _sql("convert_to_plain_table")
+            catalog.statement("convert_to_plain_table")
             .replace("<name>", name)
             .replace("<plain>", plain)
             .replace("<'name'>", literal(name))
@@ -440,6 +431,8 @@ class SetRealTime(TimescaleOperation):
 class SetRefreshPolicy(TimescaleOperation):
     """Refresh an aggregate on schedule, from `start_offset` to `end_offset` before now.
 
+    Where its source has lost rows within that window, the policy begins after them.
+
     Raises:
         TimescaleDBError: its source drops data within that window, so that the refresh would erase
             history.
@@ -460,11 +453,13 @@ class SetRefreshPolicy(TimescaleOperation):
             start_offset = None if self.start_offset is None else Interval.read(self.start_offset)
             _refuse_erasing(self.name, start_offset, state.source[1], retention)
         name = migration.regclass(self.name, self.schema)
-        migration.execute(f"SELECT remove_continuous_aggregate_policy({name}, if_exists => true)")
+        migration.execute(catalog.statement("refreshable_since"))
         migration.execute(
-            f"SELECT add_continuous_aggregate_policy({name}, "
-            f"start_offset => {span(self.start_offset)}, end_offset => {span(self.end_offset)}, "
-            f"schedule_interval => {span(self.every)})"
+            catalog.statement("set_refresh_policy")
+            .replace("<'name'>", name)
+            .replace("<start>", span(self.start_offset))
+            .replace("<end>", span(self.end_offset))
+            .replace("<every>", span(self.every))
         )
         migration.guard(name)
 
@@ -505,8 +500,9 @@ class RefreshContinuousAggregate(TimescaleOperation):
 
     def run(self, migration: Migration) -> None:
         name = migration.regclass(self.name, self.schema)
-        statement = _sql("refresh").replace("<'name'>", name)
+        statement = catalog.statement("refresh").replace("<'name'>", name)
         with migration.context.autocommit_block():
+            migration.execute(catalog.statement("refreshable_since"))
             # A policy's refresh of the same aggregate may be running.
             for attempt in stamina.retry_context(
                 on=lambda error: isinstance(error, DBAPIError) and sqlstate(error) == "55P03",

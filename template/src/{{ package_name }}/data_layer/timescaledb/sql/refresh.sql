@@ -5,7 +5,12 @@ DECLARE
     since timestamptz;
     of_dates boolean;
 BEGIN
-    SELECT now() - (retention.config ->> 'drop_after')::interval, column_type = 'date'::regtype
+    SELECT
+        greatest(
+            now() - (retention.config ->> 'drop_after')::interval,
+            pg_temp.refreshable_since(<'name'>)
+        ),
+        column_type = 'date'::regtype
     INTO since, of_dates
     FROM <sources>
     JOIN timescaledb_information.dimensions AS dimension
