@@ -89,7 +89,8 @@ async def test_a_deadlock_is_tried_again(database: Database) -> None:
     await asyncio.gather(
         database.serializable(lock("ada", "bob")), database.serializable(lock("bob", "ada"))
     )
-    assert runs == 3
+    # One more whenever the second attempt is quicker than who waited for the first one's lock.
+    assert runs >= 3
 
 
 @pytest.mark.standard("DL-TX-03")
