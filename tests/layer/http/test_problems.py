@@ -47,7 +47,7 @@ async def test_an_unknown_path_is_a_problem(client: AsyncClient) -> None:
 async def test_a_wrong_method_is_a_problem_that_keeps_the_allow_header(client: AsyncClient) -> None:
     response = await client.post("/health/live")
     assert response.status_code == 405
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
     problem(response)
 
 

@@ -11,6 +11,8 @@ from .. import wiring
 from ..database import Database, DatabaseSettings
 from ..settings import InvalidSettings, load
 from . import health, metrics, problems
+from .middleware import BodyLimit, HeadAsGet
+from .settings import HttpSettings
 
 
 def create_api(
@@ -35,6 +37,7 @@ def create_api(
     """
     try:
         chosen = settings or load(DatabaseSettings)
+        largest = load(HttpSettings).max_body_size
     except InvalidSettings as error:
         # Any other exception of a factory reaches the person as the server's traceback.
         raise SystemExit(str(error)) from None
@@ -52,13 +55,16 @@ def create_api(
 
     # A redirect would repeat the raw path as a metric's label: one time series for each order.
     app = FastAPI(title=title, lifespan=lifespan, redirect_slashes=False)
-    problems.install(app, refusals)
+    refuse = problems.install(app, refusals)
+    app.add_middleware(BodyLimit, largest=largest, refuse=refuse)
     metrics.install(app)
+    app.add_middleware(HeadAsGet)
     app.include_router(health.router)
     return app
 
 
-def database_of(request: Request) -> Database:
+# FastAPI would run a plain function on a thread, which costs more than the rest of a request.
+async def database_of(request: Request) -> Database:
     """The database that the application opened when it started."""
     database: Database = request.app.state.database
     return database

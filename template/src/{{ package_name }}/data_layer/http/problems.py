@@ -17,7 +17,13 @@ from fastapi_problem.error import (
     StatusProblem,
     UnprocessableProblem,
 )
-from fastapi_problem.handler import ExceptionHandler, add_exception_handler, new_exception_handler
+from fastapi_problem.handler import (
+    ExceptionHandler,
+    add_exception_handler,
+    http_exception_handler_,
+    new_exception_handler,
+)
+from starlette.exceptions import HTTPException
 
 from ..database import (
     DatabaseUnreachable,
@@ -29,6 +35,7 @@ from ..database import (
     TransactionConflict,
     Violation,
 )
+from .middleware import methods_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +97,17 @@ class MalformedPrecondition(BadRequestProblem):
     title = "Malformed precondition"
 
 
+class ContentTooLarge(StatusProblem):
+    """413: a body of more than `HTTP_MAX_BODY_SIZE` bytes."""
+
+    type_ = "content-too-large"
+    title = "Content too large"
+    status = 413
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__("The body is larger than this API takes; send less at once.")
+
+
 class InvalidRequest(UnprocessableProblem):
     """422: the request does not have the shape that the API documents.
 
@@ -134,12 +152,17 @@ class Unexpected(ServerProblem):
         super().__init__("The server met an error that it did not expect; its log has the details.")
 
 
-def install(app: FastAPI, refusals: Mapping[type[Exception], int] | None = None) -> None:
+def install(
+    app: FastAPI, refusals: Mapping[type[Exception], int] | None = None
+) -> ExceptionHandler:
     """Answer every error of `app` with a problem and document it in the OpenAPI schema.
 
     Args:
         app: the application.
         refusals: errors of the domain whose message is meant for the client, with their status.
+
+    Returns:
+        What makes an error the answer, for a middleware, whose errors the framework doesn't see.
     """
     handlers: dict[type[Exception], Any] = {
         StaleVersion: _stale_version,
@@ -155,7 +178,8 @@ def install(app: FastAPI, refusals: Mapping[type[Exception], int] | None = None)
         handlers[error] = _refusal(status)
     handler = new_exception_handler(
         handlers=handlers,
-        unhandled_wrappers={"default": Unexpected},
+        unhandled_wrappers={"default": Unexpected, "413": ContentTooLarge},
+        http_exception_handler=_http_exception,
         request_validation_handler=_invalid_request,
         documentation_uri_template=TYPE,
     )
@@ -164,6 +188,7 @@ def install(app: FastAPI, refusals: Mapping[type[Exception], int] | None = None)
         # An error that is registered only as Exception is raised again once it is answered, and
         # the server would log a traceback for every conflict.
         app.add_exception_handler(error, handler)
+    return handler
 
 
 def documented(*problems: type[StatusProblem]) -> dict[int | str, dict[str, Any]]:
@@ -173,6 +198,13 @@ def documented(*problems: type[StatusProblem]) -> dict[int | str, dict[str, Any]
     for problem in problems:
         by_status.setdefault(problem.status, []).append(problem)
     return {status: handler.generate_swagger_response(*same) for status, same in by_status.items()}
+
+
+def _http_exception(handler: ExceptionHandler, request: Request, error: HTTPException) -> Problem:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework names the methods of one route; another may have the same path.
+        error.headers = {"Allow": ", ".join(methods_of(request.scope))}
+    return http_exception_handler_(handler, request, error)
 
 
 def _stale_version(_: ExceptionHandler, __: Request, error: StaleVersion) -> Problem:
