@@ -39,7 +39,7 @@ def files_checks(*, every_hash: bool = False) -> list[Check]:
 
     return [
         check(1, "The data tree is there", _tree, True),
-        check(2, "git takes samples and READMEs of the data tree alone", _git_strategy, True),
+        check(2, "git tracks only samples and READMEs of the data tree", _git_strategy, True),
         check(3, "Files in git keep to the size guidelines", _sizes, True),
         check(4, "Time series files are named by the convention", _names, True),
         check(5, "Time series have neither gaps nor overlaps", _coverage, False),

@@ -1,9 +1,8 @@
 """The commands `files …`."""
 
 import asyncio
-import json
 import time
-from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,9 +17,9 @@ from ..project import root
 from ..settings import load
 from . import sizes as guidelines
 from .checks import files_checks
+from .coverage import gaps, series_names
 from .downloads import Download, fetch
 from .errors import FilesError
-from .listing import listing
 from .manifest import Manifest
 from .remote import Remote, remote_cache
 from .settings import FilesSettings
@@ -95,35 +94,44 @@ def ls(
     folders: Annotated[
         list[Folder] | None, typer.Argument(metavar="FOLDER…", help="Only these of the five.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Say what is there: series with their ranges, gaps and sizes, and other files."""
     tree = DataTree.of_settings()
-    listed = [row for folder in folders or list(Folder) for row in listing(tree, folder)]
-    if as_json:
-        typer.echo(json.dumps([asdict(row) for row in listed], indent=2, default=str))
-        return
-    if not listed:
-        typer.echo(f"There is no file in {tree.root}.")
-        return
     table = Table("folder")
     table.add_column("what", overflow="fold")
     for column in ("files", "from", "to", "missing", "size"):
         table.add_column(column)
-    for row in listed:
-        missing = [f"{gap.start} to {gap.end}" for gap in row.gaps[:3]]
-        if len(row.gaps) > 3:
-            missing.append(f"and {len(row.gaps) - 3} gaps more")
-        table.add_row(
-            row.folder,
-            Text(row.what),  # what is in a name is no markup
-            f"{row.files:,}",
-            str(row.start or ""),
-            str(row.end or ""),
-            "\n".join(missing),
-            readable(row.size),
-        )
+    for folder in folders or list(Folder):
+        for what, paths in _by_series(tree, folder):
+            names = series_names(paths)
+            missing = [f"{gap.start} to {gap.end}" for gap in gaps(names)]
+            if len(missing) > 3:
+                missing[3:] = [f"and {len(missing) - 3} gaps more"]
+            table.add_row(
+                folder,
+                Text(printable(what)),  # what is in a name is no markup
+                f"{len(paths):,}",
+                str(min(name.start for name in names)) if names else "",
+                str(max(name.end for name in names)) if names else "",
+                "\n".join(missing),
+                readable(sum(path.stat().st_size for path in paths)),
+            )
+    if not table.rows:
+        typer.echo(f"There is no file in {tree.root}.")
+        return
     Console().print(table)
+
+
+def _by_series(tree: DataTree, folder: Folder) -> list[tuple[str, list[Path]]]:
+    """The files of each series of a folder, then each other file by itself."""
+    series: dict[str, list[Path]] = {}
+    others = []
+    for path in tree.files(folder):
+        if names := series_names([path]):
+            series.setdefault("_".join(names[0].series), []).append(path)
+        else:
+            others.append((path.relative_to(tree.folder(folder)).as_posix(), [path]))
+    return sorted(series.items()) + others
 
 
 @files_commands.command()

@@ -28,16 +28,8 @@ REDIRECTS = 10
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-# The compressions of HTTP, and the ends of names of files that are compressed so themselves.
-_COMPRESSED = {
-    "gzip": (".gz", ".tgz"),
-    "x-gzip": (".gz", ".tgz"),
-    "compress": (".z",),
-    "x-compress": (".z",),
-    "deflate": (),
-    "br": (".br",),
-    "zstd": (".zst",),
-}
+_CODINGS = {"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"}
+_COMPRESSED_ITSELF = (".gz", ".tgz", ".z", ".br", ".zst")
 
 Show = Callable[[int, int | None], None]
 
@@ -238,10 +230,10 @@ class _Transfer:
         if status not in (200, 206, 416):
             raise FilesError(f"{url} can't be downloaded: the server answers {status}.")
         # Many servers say of a file that is compressed itself how it is, as if they had done it.
-        for coding in response.headers.get("Content-Encoding", "").lower().split(","):
-            itself = _COMPRESSED.get(coding.strip())
-            if itself is not None and not self.download.path.lower().endswith(itself):
-                raise FilesError(f"{url} is sent compressed, although it must not be.")
+        itself = self.download.path.lower().endswith(_COMPRESSED_ITSELF)
+        named = response.headers.get("Content-Encoding", "").lower().split(",")
+        if not itself and _CODINGS & {coding.strip() for coding in named}:
+            raise FilesError(f"{url} is sent compressed, although it must not be.")
 
     def _take(self, response: httpx2.Response, received: int, show: Show) -> None:
         etag = response.headers.get("ETag", "")

@@ -28,18 +28,15 @@ class Sizes:
 
 
 def judge(project: Path, tree: DataTree) -> Sizes:
-    """Judge what the next commit would hold; outside of a repository, the samples. Serves DL-FI-03.
+    """Judge what the next commit would hold; nothing, outside of a repository. Serves DL-FI-03.
 
     What Git LFS keeps counts as its pointer, which is all that git holds of it.
     """
-    if is_repository(project):
-        sizes = {project / path: size for path, size in staged(project).items()}
-    else:
-        sizes = {path: path.stat().st_size for path in tree.files(Folder.SAMPLES)}
+    sizes = staged(project) if is_repository(project) else {}
     refused = []
     suggested = []
     for path, size in sorted(sizes.items()):
-        about = f"{_shown(path, project)} has {readable(size)}"
+        about = f"{printable(path)} has {readable(size)}"
         if size > NEVER_FROM:
             refused.append(
                 f"{about}; a file above {readable(NEVER_FROM)} never goes into git. Keep it in "
@@ -51,13 +48,13 @@ def judge(project: Path, tree: DataTree) -> Sizes:
                 "at all."
             )
     folder = tree.folder(Folder.SAMPLES)
-    samples = {path: size for path, size in sizes.items() if path.is_relative_to(folder)}
+    samples = {
+        path: size for path, size in sizes.items() if (project / path).is_relative_to(folder)
+    }
     total = sum(samples.values())
     if total > SAMPLES_LIMIT:
         largest = sorted(samples, key=samples.__getitem__, reverse=True)[:3]
-        named = ", ".join(
-            f"{_shown(path, project)} ({readable(samples[path])})" for path in largest
-        )
+        named = ", ".join(f"{printable(path)} ({readable(samples[path])})" for path in largest)
         refused.append(
             f"The samples have {readable(total)} in total, above {readable(SAMPLES_LIMIT)}. "
             f"The largest: {named}."
@@ -100,8 +97,3 @@ def readable(size: float) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _shown(path: Path, project: Path) -> str:
-    inside = path.relative_to(project) if path.is_relative_to(project) else path
-    return printable(inside.as_posix())
