@@ -1,7 +1,8 @@
 """The two-layer cache on a real server: what it keeps, who loads, what makes values go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -184,6 +185,29 @@ async def test_what_the_policy_does_not_name_is_answered_and_not_kept(
         assert one.store.counts["unserialisable"] == 1
     assert load.calls == 2
     assert "slow:ada:v1 is not kept" in caplog.text
+
+
+async def test_a_number_that_json_does_not_have_is_answered_and_not_kept(
+    cache: Cache, elsewhere: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cash = UserData("cash", dict[str, float], ttl(3600), local=None)
+    for number in (math.nan, math.inf, -math.inf):
+        for one in (cache, elsewhere):
+            assert (await one.get(cash, "ada", Loader({"euro": number}))) == {
+                "euro": pytest.approx(number, nan_ok=True)
+            }
+    assert cache.store.counts["unserialisable"] == 3
+    assert cache.store.counts["undecodable"] == elsewhere.store.counts["undecodable"] == 0
+    assert "cash:ada:v1 is not kept" in caplog.text
+    assert "euro: Input should be a valid number" in caplog.text
+
+
+async def test_where_the_type_says_so_it_is_null(cache: Cache, elsewhere: Cache) -> None:
+    perhaps = UserData("perhaps", dict[str, float | None], ttl(3600), local=None)
+    load = Loader({"euro": math.nan})
+    await cache.get(perhaps, "ada", load)
+    assert await elsewhere.get(perhaps, "ada", load) == {"euro": None}
+    assert load.calls == 1
 
 
 @pytest.mark.parametrize("loading", [False, True], ids=["while-it-looks", "while-it-loads"])

@@ -1,12 +1,16 @@
 """Live messages: in order, without gaps over a restart of Redis, and without leaks."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from itertools import count
 
 import pytest
+from pydantic import BaseModel
 
 from my_project.data_layer.redis import RedisUnavailable, Store
+from my_project.data_layer.redis.jsonable import NotJson
 from my_project.data_layer.redis.live import Live, LiveSettings, Subscription
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
@@ -53,6 +57,19 @@ async def test_processes_hear_each_other(store: Store, live: Live) -> None:
         await other.publish("another", 2)
         await live.publish("prices", 3)
         assert await take(subscription, 2) == ["1", "3"]
+
+
+async def test_a_message_is_json_or_is_refused(live: Live) -> None:
+    class Price(BaseModel):
+        symbol: str
+        price: Decimal
+
+    async with live.subscribe("prices") as subscription:
+        for wrong in ({"x": math.nan}, [math.inf], object()):
+            with pytest.raises(NotJson, match="The message for prices"):
+                await live.publish("prices", wrong)
+        await live.publish("prices", Price(symbol="AAPL", price=Decimal("1.50")))
+        assert await take(subscription, 1) == ['{"symbol":"AAPL","price":"1.50"}']
 
 
 @pytest.mark.standard("DL-RD-25")

@@ -1,20 +1,22 @@
 """The task queue: no job is lost, none is dropped, and each failure is kept with its reason."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import date
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from taskiq import ScheduledTask, TaskiqDepends
 from taskiq.schedule_sources import LabelScheduleSource
 
 from my_project.data_layer.redis import RedisSettings
+from my_project.data_layer.redis.jsonable import NotJson
 from my_project.data_layer.redis.queue import (
     JobTooLarge,
     Queue,
@@ -48,6 +50,15 @@ class Service:
 async def typed(day: date, *, by: int = 1, service: Service = TaskiqDepends()) -> str:
     assert isinstance(service, Service)
     return f"{day:%A} {by}"
+
+
+class Day(BaseModel):
+    day: date
+
+
+@task("tests.odd")
+async def odd(kind: str) -> Any:
+    return [{"nan": math.nan, "bytes": b"\xff", "model": Day(day=date(2026, 1, 5))}[kind]]
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +135,37 @@ async def test_a_job_runs_with_its_types_and_what_the_worker_provides(
 
 
 @pytest.mark.standard("DL-RD-22")
+async def test_an_argument_that_cannot_be_sent_names_itself(queue: Queue, tmp_path: Path) -> None:
+    for wrong, said in (
+        (math.nan, "The argument seconds of tests.write is nan"),
+        (object(), "The argument seconds of tests.write is of the type object"),
+        ({"a": [math.inf]}, "The argument seconds of tests.write: its a.0 is inf"),
+    ):
+        seconds: Any = wrong
+        with pytest.raises(NotJson, match=said):
+            await queue.send(write, str(tmp_path), "name", seconds)
+        with pytest.raises(NotJson, match=said):
+            await queue.send(write, str(tmp_path), name="name", seconds=seconds)
+    with pytest.raises(TypeError, match="name"):
+        await queue.send(write, str(tmp_path))  # type: ignore[call-arg]
+    assert await at_rest(queue)
+
+
+async def test_a_result_that_cannot_be_kept_is_an_error(
+    queue: Queue, queue_settings: RedisSettings
+) -> None:
+    async with worker(queue_settings):
+        for wrong in ("nan", "bytes"):
+            job = await queue.send(odd, wrong)
+            result = await job.wait_result(timeout=PATIENCE, check_interval=0.05)
+            assert result.is_err
+            assert f"The result of job {job.task_id}: its 0 is " in str(result.error)
+        job = await queue.send(odd, "model")
+        result = await job.wait_result(timeout=PATIENCE, check_interval=0.05)
+        assert result.return_value == [{"day": "2026-01-05"}]
+    assert not await queue.dead_letters()
+
+
 async def test_a_failing_job_is_tried_again_and_becomes_a_dead_letter(
     queue: Queue, queue_settings: RedisSettings
 ) -> None:

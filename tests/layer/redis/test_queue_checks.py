@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from my_project.data_layer import checklist
 from my_project.data_layer.checklist import Finding, Verdict
 from my_project.data_layer.cli import create_cli
 from my_project.data_layer.redis import RedisSettings
@@ -131,6 +132,43 @@ async def test_dead_letters_are_listed_and_retried(environment: dict[str, str]) 
     assert back.stdout == "3 of 3 are in the queue again.\n"
     jobs = await asyncio.to_thread(command, "jobs")
     assert jobs.stdout.startswith("3 waiting, 0 running, 0 delayed, 0 dead; 0 workers;")
+
+
+async def test_an_id_is_never_cut_whatever_the_terminal(environment: dict[str, str]) -> None:
+    await buried(2)
+    async with Queue.open() as queue:
+        ids = [letter.id for letter in await queue.dead_letters()]
+    listed = await asyncio.to_thread(
+        lambda: CliRunner().invoke(
+            create_cli(), ["queue", "dead-letters", "ls"], env={"COLUMNS": "20"}
+        )
+    )
+    assert [line.split()[0] for line in listed.stdout.splitlines() if line[0] == "1"] == ids
+
+
+async def test_an_id_of_no_dead_letter_ends_with_1(environment: dict[str, str]) -> None:
+    await buried(1)
+    async with Queue.open() as queue:
+        [letter] = await queue.dead_letters()
+        mixed = await asyncio.to_thread(command, "dead-letters", "retry", "1-1", letter.id)
+        assert (mixed.exit_code, mixed.stdout) == (1, "1 of 2 are in the queue again.\n")
+        assert mixed.stderr == "No dead letter has the id 1-1.\n"
+        for odd in (letter.id, "x", "1", "9" * 30 + "-0", ""):
+            assert (await asyncio.to_thread(command, "dead-letters", "retry", odd)).exit_code == 1
+        assert (await queue.state()).jobs == 1
+
+
+@pytest.mark.standard("DL-RD-20")
+async def test_checks_say_that_the_queue_does_not_answer(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_QUEUE_URL", "redis://:hidden@127.0.0.1:1/0")
+    report = await checklist.run(queue_checks())
+    assert len(report.results) == 2
+    for result in report.results:
+        assert result.finding.verdict is not Verdict.PASSED
+        assert "The queue does not answer" in result.finding.evidence
+        assert "hidden" not in result.finding.evidence
 
 
 async def test_a_queue_that_does_not_answer_is_a_sentence(

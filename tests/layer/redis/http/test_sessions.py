@@ -1,6 +1,7 @@
 """Sessions: who is signed in, until when, and never by mistake."""
 
 import hashlib
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from my_project.data_layer.redis.http import (
     SessionRequired,
     SessionsDependency,
 )
+from my_project.data_layer.redis.jsonable import NotJson
 from tests.layer.redis.servers import OwnServer
 
 from .conftest import problem, served
@@ -102,6 +104,21 @@ async def test_a_login_rotates_the_session(app: FastAPI) -> None:
         client.cookies.clear()
         problem(await client.get("/me", **carrying(planted)), 401)
         assert (await client.get("/me", **carrying(rotated))).json()["user"] == "bob"
+
+
+async def test_data_that_json_does_not_have_end_no_session(app: FastAPI) -> None:
+    routes(app)
+
+    @app.post("/odd")
+    async def odd(request: Request, response: Response, sessions: SessionsDependency) -> None:
+        with pytest.raises(NotJson, match="The data of the session: its limit is inf"):
+            await sessions.login(request, response, "bob", {"limit": math.inf})
+
+    async with served(app) as client:
+        await login(client)
+        answer = await client.post("/odd")
+        assert COOKIE not in answer.cookies
+        assert (await client.get("/me")).json()["user"] == "alice"
 
 
 async def test_a_logout_ends_one_session_and_the_others_stay(app: FastAPI) -> None:

@@ -5,7 +5,6 @@ that reconnects, and a process whose connection to Redis broke, read there what 
 """
 
 import asyncio
-import json
 import logging
 import re
 from collections import deque
@@ -26,6 +25,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from ..settings import Settings, load
 from .connection import Client, connect, is_cancelled
 from .errors import RedisUnavailable
+from .jsonable import dumps
 from .keys import TimeToLive
 from .store import Store
 
@@ -190,11 +190,12 @@ class Live:
         After the transaction has committed, never before.
 
         Raises:
+            NotJson: JSON has no such value; nothing was sent.
             RedisUnavailable: nobody may have got it.
         """
         key = self.key(channel)
         arguments: list[str | int] = [
-            json.dumps(data, separators=(",", ":"), default=str),
+            dumps(data, f"The message for {channel}"),
             self._settings.kept,
             self._ttl.milliseconds,
         ]

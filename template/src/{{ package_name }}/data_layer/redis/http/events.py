@@ -18,7 +18,7 @@ LastEventId = Annotated[
 ]
 
 
-def live_of(connection: HTTPConnection) -> Live:
+async def live_of(connection: HTTPConnection) -> Live:
     """The live channels that the application opened when it started."""
     live: Live = connection.app.state.live
     return live

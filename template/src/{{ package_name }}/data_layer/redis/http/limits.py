@@ -20,7 +20,7 @@ class QuotaExceeded(StatusProblem):
     status = 429
 
 
-def limiter_of(connection: HTTPConnection) -> Limiter:
+async def limiter_of(connection: HTTPConnection) -> Limiter:
     """The limiter that the application opened when it started."""
     limiter: Limiter = connection.app.state.limiter
     return limiter

@@ -41,19 +41,19 @@ async def redis_resources(state: Any) -> AsyncIterator[None]:
         yield
 
 
-def store_of(connection: HTTPConnection) -> Store:
+async def store_of(connection: HTTPConnection) -> Store:
     """The store that the application opened when it started."""
     store: Store = connection.app.state.store
     return store
 
 
-def cache_of(connection: HTTPConnection) -> Cache:
+async def cache_of(connection: HTTPConnection) -> Cache:
     """The cache that the application opened when it started."""
     cache: Cache = connection.app.state.cache
     return cache
 
 
-def queue_of(connection: HTTPConnection) -> Queue:
+async def queue_of(connection: HTTPConnection) -> Queue:
     """The task queue that the application opened when it started.
 
     Raises:

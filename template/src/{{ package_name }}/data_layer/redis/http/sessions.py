@@ -25,6 +25,7 @@ from ...http.problems import Unavailable
 from ...settings import Settings, load
 from ..connection import Client
 from ..errors import RedisUnavailable
+from ..jsonable import dumps
 from ..keys import Key, TimeToLive, digest
 from ..store import Store
 
@@ -102,14 +103,15 @@ class Sessions:
         planted or saw the old one has nothing.
 
         Raises:
+            NotJson: JSON has no such data; nobody is signed in.
             Unavailable: 503, Redis did not answer; nobody is signed in.
             CrossSite: 403, another site caused the request.
         """
         refuse_cross_site(request)
+        written = dumps(data or {}, "The data of the session")
         await self._forget(request)
         token = secrets.token_urlsafe(32)
         name = _hash(token)
-        written = json.dumps(data or {}, separators=(",", ":"))
         arguments: list[str | int] = [name, written, self._idle, self._absolute]
         key, pointer = str(self._of_user(user)), str(self._of_cookie(name))
         began: int = await self._run(lambda _: self._login(keys=[key], args=arguments))
@@ -210,7 +212,7 @@ class Sessions:
         return self._store.key("sessions", digest(user))
 
 
-def sessions_of(connection: HTTPConnection) -> Sessions:
+async def sessions_of(connection: HTTPConnection) -> Sessions:
     """The sessions that the application opened when it started."""
     sessions: Sessions = connection.app.state.sessions
     return sessions
@@ -236,7 +238,7 @@ OptionalSession = Annotated[Session | None, Depends(session_or_none)]
 """The dependency of routes that also serve people who are not signed in."""
 
 
-def session_required(session: OptionalSession) -> Session:
+async def session_required(session: OptionalSession) -> Session:
     """The session of the request.
 
     Raises:

@@ -1,6 +1,6 @@
 """The task queue: what may take long, or must happen although a process dies."""
 
-from .errors import JobTooLarge, QueueError, QueueFull, QueueUnreachable
+from .errors import InvalidTask, JobTooLarge, QueueError, QueueFull, QueueUnreachable
 from .queue import DeadLetter, Job, Queue, QueueState
 from .settings import QueueSettings
 from .tasks import Task, task
@@ -8,6 +8,7 @@ from .worker import run_scheduler, run_worker
 
 __all__ = [
     "DeadLetter",
+    "InvalidTask",
     "Job",
     "JobTooLarge",
     "Queue",

@@ -3,20 +3,16 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from taskiq import async_shared_broker
 
 from ...database import Database
 from ..cache import Cache
 from ..store import Store
-from .broker import TROUBLE
-from .errors import QueueError, QueueUnreachable
+from .errors import QueueError
 from .queue import Queue
 from .worker import Scheduler, run_scheduler, run_worker
 
@@ -72,7 +68,7 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
         """Say how many jobs wait, run and are dead."""
 
         async def ask() -> None:
-            async with _queue() as queue:
+            async with Queue.open() as queue:
                 state = await queue.state()
             typer.echo(
                 f"{state.jobs - state.running:,} waiting, {state.running:,} running, "
@@ -93,15 +89,14 @@ def list_dead_letters(
     """Show the dead letters, newest first, each with the reason."""
 
     async def show() -> None:
-        async with _queue() as queue:
+        async with Queue.open() as queue:
             letters = await queue.dead_letters(limit=limit)
             dead = (await queue.state()).dead
-        table = Table("id", "died", "task", "arguments", "reason")
+        # Lines and no table, which a narrow terminal would cut.
         for letter in letters:
-            died = f"{letter.died_at:%Y-%m-%d %H:%M:%S}Z"
-            table.add_row(letter.id, died, letter.task, letter.arguments, letter.reason)
-        if letters:
-            Console().print(table)
+            typer.echo(f"{letter.id}  {letter.died_at:%Y-%m-%d %H:%M:%S}Z  {letter.task}")
+            typer.echo(f"    arguments: {letter.arguments}")
+            typer.echo(f"    reason: {' '.join(letter.reason.split())}")
         typer.echo(f"{len(letters):,} of {dead:,} dead letters.")
 
     asyncio.run(show())
@@ -112,17 +107,21 @@ def retry_dead_letters(
     ids: Annotated[list[str] | None, typer.Argument(help="Which ones.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
-    """Put dead letters back into the queue, with all their attempts."""
+    """Put dead letters back into the queue, with all their attempts.
+
+    Ends with 1 when an id is of none.
+    """
     if bool(ids) == every:
         raise QueueError("Name the ids that `dead-letters ls` shows, or give --all; one of both.")
 
     async def retry() -> None:
-        async with _queue() as queue:
-            back = 0
+        async with Queue.open() as queue:
             chosen = ids or [letter.id for letter in await queue.dead_letters(limit=1_000_000)]
-            for one in chosen:
-                back += await queue.retry(one)
-        typer.echo(f"{back:,} of {len(chosen):,} are in the queue again.")
+            gone = [one for one in chosen if not await queue.retry(one)]
+        typer.echo(f"{len(chosen) - len(gone):,} of {len(chosen):,} are in the queue again.")
+        if ids and gone:
+            typer.echo(f"No dead letter has the id {', '.join(gone)}.", err=True)
+            raise typer.Exit(1)
 
     asyncio.run(retry())
 
@@ -133,7 +132,7 @@ async def _work() -> None:
             "No task is declared; name the modules that declare yours in __main__.py, as "
             "create_cli(declares=[…])."
         )
-    async with _queue() as queue, Database.open() as database, Store.open() as store:
+    async with Queue.open() as queue, Database.open() as database, Store.open() as store:
         await queue.state()
         async with Cache.open(store) as cache:
             provide = {Database: database, Store: store, Cache: cache}
@@ -141,7 +140,7 @@ async def _work() -> None:
 
 
 async def _schedule() -> None:
-    async with _queue() as queue:
+    async with Queue.open() as queue:
         await queue.state()
         if not await Scheduler.of(queue).crons():
             raise QueueError(
@@ -154,18 +153,6 @@ async def _schedule() -> None:
         stop.cancel()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _queue() -> AsyncIterator[Queue]:
-    async with Queue.open() as queue:
-        try:
-            yield queue
-        except TROUBLE as error:
-            raise QueueUnreachable(
-                f"The queue does not answer ({type(error).__name__}); see REDIS_QUEUE_URL, and "
-                "whether its server runs."
-            ) from error
 
 
 def _told_to_stop() -> asyncio.Event:

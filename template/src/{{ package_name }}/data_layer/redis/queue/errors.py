@@ -7,6 +7,10 @@ class QueueError(DataLayerError):
     """Base of the queue's errors."""
 
 
+class InvalidTask(QueueError):
+    """A task that is declared wrongly."""
+
+
 class QueueFull(QueueError):
     """The queue holds what `REDIS_QUEUE_MAX_JOBS` or the memory allow; this job was not taken."""
 

@@ -1,8 +1,10 @@
 """Sending jobs, asking for their results, and looking at what waits and what died."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import inspect
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -12,13 +14,16 @@ from taskiq.kicker import AsyncKicker
 
 from ...settings import InvalidSettings, load
 from ..connection import Client, connect
+from ..jsonable import jsonable
 from ..settings import RedisSettings
-from .broker import QueueKeys, StreamBroker
-from .errors import QueueError
-from .failures import Failures
-from .results import Results
+from .broker import TROUBLE, QueueKeys, StreamBroker
+from .errors import QueueError, QueueUnreachable
+from .outcomes import Failures, Results
 from .settings import QueueSettings
 from .tasks import P, R, Task
+
+# With 20 digits it may be more than Redis takes, which no clock has come to.
+_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 Job = AsyncTaskiqTask
 """A job that was sent: `task_id`, `is_ready()`, `wait_result(timeout=…)`."""
@@ -101,32 +106,45 @@ class Queue:
         no sessions. Send it after the transaction that it is about has committed.
 
         Raises:
+            NotJson: an argument can't travel so; the message names it. The job was not taken.
             QueueFull, JobTooLarge: the job was not taken.
             QueueUnreachable: it may have been taken or not; `task.once(…)` makes repeating safe.
         """
-        kicker: AsyncKicker[P, R] = AsyncKicker(task.name, self.broker, dict(task.labels))
+        given = inspect.signature(task.function).bind(*args, **kwargs)
+        for name, value in given.arguments.items():
+            given.arguments[name] = jsonable(value, f"The argument {name} of {task.name}")
+        kicker: AsyncKicker[..., R] = AsyncKicker(task.name, self.broker, dict(task.labels))
         try:
-            return await kicker.with_task_id(task.job_id).kiq(*args, **kwargs)
+            return await kicker.with_task_id(task.job_id).kiq(*given.args, **given.kwargs)
         except SendTaskError as error:
             if isinstance(error.__cause__, QueueError):
                 raise error.__cause__ from error.__cause__.__cause__
             raise
 
     async def state(self) -> QueueState:
-        """What is in the queue now."""
-        jobs, running, delayed, dead, workers, oldest = await self.broker.inspect()
+        """What is in the queue now.
+
+        Raises:
+            QueueUnreachable: its server does not answer; so do the two methods below.
+        """
+        with _reached():
+            jobs, running, delayed, dead, workers, oldest = await self.broker.inspect()
         return QueueState(jobs, running, delayed, dead, oldest / 1000, workers)
 
     async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
         """The dead letters, newest first."""
         client, dead = self.broker.client, self.broker.keys.dead
-        entries: Any = await client.xrevrange(dead, count=limit)
+        with _reached():
+            entries: Any = await client.xrevrange(dead, count=limit)
         return [self._letter(identifier, fields) for identifier, fields in entries]
 
     async def retry(self, identifier: str) -> bool:
         """Put a dead letter back into the queue, with all its attempts; False when it is gone."""
+        if not _ID.fullmatch(identifier):
+            return False
         client, dead = self.broker.client, self.broker.keys.dead
-        entries: Any = await client.xrange(dead, identifier, identifier, count=1)
+        with _reached():
+            entries: Any = await client.xrange(dead, identifier, identifier, count=1)
         if not entries:
             return False
         message = self.broker.formatter.loads(entries[0][1][b"job"])
@@ -134,7 +152,8 @@ class Queue:
             message.labels.pop(label, None)
             if message.labels_types:
                 message.labels_types.pop(label, None)
-        return await self.broker.requeue(entries[0][0], message)
+        with _reached():
+            return await self.broker.requeue(entries[0][0], message)
 
     def _letter(self, identifier: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
         milliseconds = int(identifier.split(b"-")[0])
@@ -150,6 +169,17 @@ class Queue:
             fields[b"reason"].decode(),
             datetime.fromtimestamp(milliseconds / 1000, UTC),
         )
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except TROUBLE as error:
+        raise QueueUnreachable(
+            f"The queue does not answer ({type(error).__name__}); see REDIS_QUEUE_URL, and whether "
+            "its server runs."
+        ) from error
 
 
 def _broker(

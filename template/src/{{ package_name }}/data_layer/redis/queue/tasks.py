@@ -1,14 +1,30 @@
 """Declaring tasks: functions that a worker runs, some of them by a schedule."""
 
-from collections.abc import Callable, Coroutine
+import inspect
+import math
+import re
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from taskiq import async_shared_broker
+from taskiq.cli.scheduler.run import CronValueError, is_cron_task_now
+
+from .errors import InvalidTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
+_FIELDS = (
+    "minute",
+    "hour",
+    "day of the month",
+    "month",
+    "day of the week (0 is Sunday, 6 Saturday)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,8 @@ class Task(Generic[P, R]):
 
     def after(self, seconds: float) -> "Task[P, R]":
         """The same task, begun no sooner than in `seconds`."""
+        if not 0 <= seconds < math.inf:
+            raise InvalidTask(f"{self.name} can't begin in {seconds} seconds; give 0 or more.")
         return replace(self, labels={**self.labels, "delay": float(seconds)})
 
 
@@ -66,7 +84,22 @@ def task(
         backoff: seconds before the second attempt; doubled for each further one, up to an hour.
         timeout: seconds for one attempt.
         schedule: a cron expression (UTC) by which the scheduler sends it, without arguments.
+
+    Raises:
+        InvalidTask: one of these is wrong, another function has the name, or what is declared is
+            no `async def`.
     """
+    if not _NAME.fullmatch(name):
+        raise InvalidTask(f"{name!r} is no name of a task; write one like market.daily-report.")
+    for what, number, least in (
+        ("attempts", attempts, 1),
+        ("backoff", backoff, 0),
+        ("timeout", timeout, 0.001),
+    ):
+        if not least <= number < math.inf or (what == "attempts" and number != int(number)):
+            raise InvalidTask(f"The {what} of {name} is {number}; use {least} or more.")
+    if schedule is not None and (reason := _why_never(schedule)):
+        raise InvalidTask(f"The schedule {schedule!r} of {name} never fires: {reason}.")
 
     def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R]:
         labels: dict[str, str | int | float] = {
@@ -75,7 +108,54 @@ def task(
             "timeout": float(timeout),
         }
         crons = [] if schedule is None else [{"cron": schedule, "schedule_id": name}]
+        if not inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
+            raise InvalidTask(f"The task {name} is no function; declare it with `async def`.")
+        if function.__name__ == "<lambda>":
+            raise InvalidTask(f"The task {name} is a lambda; declare it with `async def`.")
+        there = async_shared_broker.find_task(name)
+        if there is not None and _place(there.original_func) != _place(function):
+            raise InvalidTask(
+                f"{_place(there.original_func)} and {_place(function)} are both declared as the "
+                f"task {name}; give one of them another name."
+            )
         async_shared_broker.register_task(function, name, **labels, schedule=crons)
         return Task(name, function, labels)
 
     return declare
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _why_never(schedule: str) -> str:
+    """Why the scheduler would never send it; empty when it would."""
+    fields = schedule.split(" ")
+    if len(fields) != len(_FIELDS):
+        return f"it has {len(fields)} fields, not {len(_FIELDS)}"
+    begin = datetime(2024, 1, 1, tzinfo=UTC)  # a leap year
+    days = [begin + timedelta(days=number) for number in range(366)]
+    times = (
+        [begin + timedelta(minutes=number) for number in range(60)],
+        [begin + timedelta(hours=number) for number in range(24)],
+        *(days, days, days),
+    )
+    # taskiq passes over what it can't read, so each part must match by itself.
+    for place, (what, candidates) in enumerate(zip(_FIELDS, times, strict=True)):
+        for part in fields[place].split(","):
+            alone = ["*"] * len(_FIELDS)
+            alone[place] = part
+            if not _matches(" ".join(alone), candidates):
+                return f"{part!r} is no {what}"
+    # Within 28 years each date falls on each day of the week.
+    dates = (begin + timedelta(days=number) for number in range(28 * 366))
+    if not _matches(" ".join(["*", "*", *fields[2:]]), dates):
+        return "no month has that day"
+    return ""
+
+
+def _matches(schedule: str, times: Iterable[datetime]) -> bool:
+    try:
+        return any(is_cron_task_now(schedule, time) for time in times)
+    except (CronValueError, ArithmeticError):
+        return False
