@@ -145,9 +145,9 @@ def query(name: str, folder: Path, rounds: int, period: str) -> None:
     connection = duckdb.connect(config={"threads": str(THREADS), "memory_limit": MEMORY})
     connection.execute(f"CREATE VIEW ticks AS FROM read_parquet('{folder}/*.parquet')")
     seconds = {"plain": float("inf"), "ours": float("inf")}
-    with duckdb_module.analysis(lake, only=[declared]) as lakeside:
+    with duckdb_module.analysis(lake, only=[declared]) as opened:
         for _ in range(rounds * 10):
-            for side, work in (("plain", connection.execute), ("ours", lakeside.query)):
+            for side, work in (("plain", connection.execute), ("ours", opened.query)):
                 begin = time.perf_counter()
                 work(QUERY).fetchall()
                 seconds[side] = min(seconds[side], time.perf_counter() - begin)
@@ -172,7 +172,7 @@ def main() -> None:
     if arguments.side:
         child(arguments.side, name, sys.stdin.read(), arguments.folder, arguments.period)
         return
-    embedded = importlib.import_module(f"{name}.database.embedded")
+    embedded = importlib.import_module(f"{name}.devservers.postgresql")
     with embedded.embedded_server(durable=False) as server:
         url = server.url.set(drivername="postgresql").render_as_string(hide_password=False)
         for rows in arguments.rows:

@@ -1,5 +1,6 @@
 """What `check` says of the lake, each finding shown to fail once; and the commands."""
 
+import asyncio
 import os
 import time
 from datetime import date, timedelta
@@ -38,6 +39,11 @@ def nothing() -> None:
     """Nothing is left to be declared."""
 
 
+async def evidence(lake: Lake, demand: str) -> str:
+    [check] = [one for one in duckdb_checks(lambda: lake, nothing) if one.id == demand]
+    return (await check.probe()).evidence
+
+
 async def verdicts(lake: Lake) -> dict[str, tuple[Verdict, str]]:
     found = {}
     for check in duckdb_checks(lambda: lake, nothing):
@@ -64,7 +70,7 @@ async def test_a_lake_that_is_no_folder_fails(days: Export, tmp_path: Path) -> N
 
 @pytest.mark.standard("DL-DU-02")
 async def test_an_export_that_did_not_run_is_late(days: Export, lake: Lake) -> None:
-    lock = lake.folder / ".days.lock"
+    lock = lake.lock(days)
     os.utime(lock, times=(0, time.time() - 2 * 86_400))
     verdict, told = (await verdicts(lake))["DL-DU-02"]
     assert verdict is Verdict.FAILED
@@ -74,12 +80,29 @@ async def test_an_export_that_did_not_run_is_late(days: Export, lake: Lake) -> N
 
 
 @pytest.mark.standard("DL-DU-03")
-async def test_a_file_with_other_columns_is_found(days: Export, lake: Lake) -> None:
-    file = lake.files(days)[0].path
-    duckdb.sql("SELECT DATE '2024-01-01' AS day, 'text' AS n").write_parquet(str(file))
+async def test_a_file_with_a_type_that_is_not_declared_is_found(days: Export, lake: Lake) -> None:
+    # All files agree with each other, and none with the declaration.
+    for file in lake.files(days):
+        other = f"SELECT DATE '{file.begin}' AS day, 'text' AS n"
+        duckdb.sql(other).write_parquet(str(file.path))
     verdict, told = (await verdicts(lake))["DL-DU-03"]
     assert verdict is Verdict.FAILED
-    assert file.name in told
+    assert f"n is INTEGER, and VARCHAR in {file.path.name}" not in told  # three are enough
+    assert "n is INTEGER, and VARCHAR in " in told
+    assert "and 1 more" in told
+
+
+async def test_columns_that_come_and_go_are_no_fault(
+    days: Export, lake: Lake, source: Source
+) -> None:
+    source.run("ALTER TABLE days DROP n", "ALTER TABLE days ADD other text")
+    assert (await verdicts(lake))["DL-DU-03"][0] is Verdict.PASSED
+
+
+async def test_a_file_that_is_none_is_found(days: Export, lake: Lake) -> None:
+    file = lake.files(days)[1].path
+    file.write_bytes(b"no Parquet")
+    assert f"days: {file.name} can't be read" in await evidence(lake, "DL-DU-03")
 
 
 @pytest.mark.standard("DL-DU-04")
@@ -100,8 +123,39 @@ async def test_rows_that_came_late_are_found(days: Export, lake: Lake, source: S
     source.run("INSERT INTO days VALUES ('2024-02-10', -1), ('2024-07-01', 1)")
     verdict, told = (await verdicts(lake))["DL-DU-05"]
     assert verdict is Verdict.FAILED
-    assert "has 29 rows from 2024-02-01, the database 30" in told
+    assert "has 29 rows from 2024-02-01 00:00, the database 30" in told
     await source.export(lake, days, since=date(2024, 2, 1))
+    assert (await verdicts(lake))["DL-DU-05"][0] is Verdict.PASSED
+
+
+async def test_rows_that_the_next_export_reads_are_advice_until_then(
+    days: Export, lake: Lake, source: Source
+) -> None:
+    days.late = timedelta(days=7)
+    source.run("INSERT INTO days VALUES ('2024-04-05', -1)")
+    verdict, told = (await verdicts(lake))["DL-DU-05"]
+    assert verdict is Verdict.ADVICE
+    assert "the next export reads these again" in told
+    assert (await asyncio.to_thread(run, lake, "verify")).startswith("0 ")
+    await source.export(lake, days)
+    assert (await verdicts(lake))["DL-DU-05"][0] is Verdict.PASSED
+    # One day older than `late`, and no export will see it.
+    source.run("INSERT INTO days VALUES ('2024-04-01', -1)")
+    assert (await verdicts(lake))["DL-DU-05"][0] is Verdict.FAILED
+
+
+async def test_a_retention_that_cuts_a_period_is_no_fault(
+    days: Export, lake: Lake, source: Source
+) -> None:
+    source.run("DELETE FROM days WHERE day < '2024-03-15'")
+    assert (await verdicts(lake))["DL-DU-05"][0] is Verdict.PASSED
+    assert (await asyncio.to_thread(run, lake, "verify")).startswith("0 ")
+    # What is gone behind the oldest row is none.
+    source.run("DELETE FROM days WHERE day = '2024-03-20'")
+    verdict, told = (await verdicts(lake))["DL-DU-05"]
+    assert verdict is Verdict.FAILED
+    assert "has 17 rows from 2024-03-15 00:00, the database 16" in told
+    source.run("DELETE FROM days")
     assert (await verdicts(lake))["DL-DU-05"][0] is Verdict.PASSED
 
 
@@ -115,7 +169,7 @@ async def test_an_extension_that_does_not_fit_fails(tmp_path: Path) -> None:
         await check.probe()
 
 
-@pytest.mark.parametrize("arguments", [["ls"], ["export"], ["verify"], ["query", "sum.sql"]])
+@pytest.mark.parametrize("arguments", [["ls"], ["run"], ["verify"], ["query", "sum.sql"]])
 def test_a_command_declares_the_exports_that_it_needs(
     days: Export,
     lake: Lake,
@@ -159,9 +213,9 @@ def run(lake: Lake, *arguments: str) -> str:
 
 
 def test_commands_export_show_verify_and_query(days: Export, lake: Lake, tmp_path: Path) -> None:
-    assert run(lake, "export") == "0 days: nothing new.\n"
+    assert run(lake, "run") == "0 days: nothing new.\n"
     assert "days: 100 rows read, 4 files written" in run(
-        lake, "export", "days", "--since", "2024-01-01"
+        lake, "run", "days", "--since", "2024-01-01"
     )
     assert "2024-05-01" in run(lake, "ls")
     assert "4 files compared, 0 differ" in run(lake, "verify")

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -27,10 +28,12 @@ from my_project.data_layer.duckdb import (
     declarations,
 )
 from my_project.data_layer.duckdb.columns import plan
-from my_project.data_layer.duckdb.lake import Part
 from my_project.data_layer.duckdb.reader import Reader, reading
 from tests.layer import PATIENCE
 from tests.layer.duckdb.conftest import Source, settings
+
+# The package has a function of this name.
+exporting = importlib.import_module("my_project.data_layer.duckdb.export")
 
 Fill = Callable[[str, str, str], None]
 Names = Callable[[], list[str]]
@@ -44,8 +47,8 @@ def declare(**options: object) -> Export:
 
 
 def content(lake: Lake, declared: Export) -> list[int]:
-    with analysis(lake, only=[declared]) as lakeside:
-        return [row[0] for row in lakeside.query("SELECT n FROM ticks").fetchall()]
+    with analysis(lake, only=[declared]) as opened:
+        return [row[0] for row in opened.query("SELECT n FROM ticks").fetchall()]
 
 
 @pytest.mark.standard("DL-DU-05")
@@ -77,14 +80,15 @@ async def test_what_fails_in_a_period_fails_no_earlier_one(
     lake = Lake(settings(tmp_path, threads=1))  # both periods want the same connection
     ticks("2024-01-01", "2024-03-01", "1 hour")
     source.run("UPDATE ticks SET price = 'NaN' WHERE moment = '2024-02-01'")
-    replacing = Lake.replacing
+    replacing = exporting.replacing
 
-    def slowly(lake: Lake, target: Path) -> AbstractContextManager[Part]:
+    def slowly(target: Path) -> AbstractContextManager[Path]:
         if "_20240101_" in target.name:
-            time.sleep(0.5)  # meanwhile February fails
-        return replacing(lake, target)
+            time.sleep(0.5)  # meanwhile February would fail
+        kept: AbstractContextManager[Path] = replacing(target)
+        return kept
 
-    monkeypatch.setattr(Lake, "replacing", slowly)
+    monkeypatch.setattr(exporting, "replacing", slowly)
     with pytest.raises(DuckDBError, match="a value of price is NaN"):
         await source.export(lake, declare())
     assert names() == ["desk_ticks_tick_20240101_20240131.parquet"]
@@ -193,26 +197,13 @@ async def test_all_files_are_of_one_moment(
     ticks("2024-01-01", "2024-12-31", "1 hour")
     share = Reader.share
 
-    def arrive(reader: Reader, connections: int) -> None:
-        share(reader, connections)  # the others are opened after this
+    def arrive(reader: Reader, connections: int) -> list[duckdb.DuckDBPyConnection]:
         source.run("INSERT INTO ticks SELECT moment + interval '7 min', -1 FROM ticks")
+        return share(reader, connections)
 
     monkeypatch.setattr(Reader, "share", arrive)
     await source.export(lake, declared := declare())
     assert min(content(lake, declared)) > 0
-
-
-async def test_other_columns_need_all_files_anew(source: Source, lake: Lake, ticks: Fill) -> None:
-    ticks("2024-01-01", "2024-02-20", "1 day")
-    await source.export(lake, declare())
-    declarations._declared.clear()
-    other = Export(
-        "ticks", text("SELECT moment, n::int AS n FROM ticks"), time="moment", source="desk"
-    )
-    with pytest.raises(DuckDBError, match=r"price was DECIMAL.*n is INTEGER.*--since 2024"):
-        await source.export(lake, other)
-    await source.export(lake, other, since=date(2024, 1, 1))
-    assert len(content(lake, other)) == 51
 
 
 async def test_rows_without_a_place_are_refused(source: Source, lake: Lake, ticks: Fill) -> None:
@@ -245,8 +236,8 @@ async def test_any_table_and_any_statement(source: Source, lake: Lake) -> None:
     declared = Export("odd", table, time="begin", order_by=["*", "q\"uo'te"])
     assert len((await source.export(lake, declared)).files) == 2
     assert (await source.export(lake, declared)).files == ()
-    with analysis(lake, only=[declared]) as lakeside:
-        assert lakeside.query('SELECT "*", "q""uo\'te" FROM odd').fetchall() == [
+    with analysis(lake, only=[declared]) as opened:
+        assert opened.query('SELECT "*", "q""uo\'te" FROM odd').fetchall() == [
             ("a%", 1),
             ("b", 2),
         ]
@@ -276,7 +267,7 @@ async def test_a_newest_file_that_is_none_is_named(source: Source, lake: Lake, t
     with pytest.raises(DuckDBError, match=rf"{dropped.name} can't be read .* move it away"):
         await source.export(lake, declared)
     duckdb.sql("SELECT 1 AS other").write_parquet(str(dropped))
-    with pytest.raises(DuckDBError, match=rf"other columns than {dropped.name}: other was"):
+    with pytest.raises(DuckDBError, match=rf"{dropped.name} has no column moment"):
         await source.export(lake, declared)
 
 
@@ -365,13 +356,14 @@ async def test_a_cancelled_export_leaves_nothing_half(
 
 
 KILLED = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text, text
 from my_project.data_layer.duckdb import (
     DuckDBSettings, Export, Lake, export,
 )
+from my_project.data_layer.duckdb.reader import Reader
 from my_project.data_layer.database import (
     Database, DatabaseSettings,
 )
@@ -382,17 +374,19 @@ async def main():
     lake = Lake(DuckDBSettings(_env_file=None, lake=Path(sys.argv[1]), readable=(), threads=2))
     select = text("SELECT moment, n, price FROM ticks")
     declared = Export("ticks", select, time="moment", source="desk")
-    written = 0
+    write = Reader.write
 
-    def hang(_):
-        nonlocal written
-        written += 1
-        if written == 3:
+    def hang(reader, connection, target, stretch, about):
+        if stretch.since.month == 4:
+            while len(lake.files(declared)) < 3:
+                time.sleep(0.01)
             print("three files", flush=True)
             sys.stdin.readline()
+        return write(reader, connection, target, stretch, about)
 
+    Reader.write = hang
     async with Database.open(database_settings) as database:
-        await export(database, lake, declared, progress=hang)
+        await export(database, lake, declared)
 
 asyncio.run(main())
 """
@@ -432,8 +426,8 @@ async def test_kill_9_leaves_whole_files_and_the_next_export_goes_on(
             f"SELECT count(*) FROM ticks WHERE moment >= '{file.begin}Z' AND moment < '{file.end}Z'"
         )
         assert duckdb.read_parquet(str(file.path)).shape[0] == rows
-    # Two connections, as many files that wait for one or for the disk, and one that is due.
-    assert 1 <= len(lake.orphans()) <= 5
+    # Of four threads one hangs, and the others wait for it with their files.
+    assert 1 <= len(lake.orphans()) <= 4
 
     done = await source.export(lake, declared)
     assert len(done.removed) >= 1

@@ -78,12 +78,12 @@ async def test_real_flights_make_the_round_trip(source: Source, lake: Lake) -> N
     done = await source.export(lake, declared)
     assert done.rows == ROWS
     assert len(done.files) in (12, 13)  # of New York's year 2013 a few hours are in UTC's 2014
-    with analysis(lake) as lakeside:
+    with analysis(lake) as opened:
         late = "SELECT carrier, sum(arr_delay), count(*) FROM flights GROUP BY 1 ORDER BY 1"
         assert [
-            (row[0], row[1] and int(row[1]), row[2]) for row in lakeside.query(late).fetchall()
+            (row[0], row[1] and int(row[1]), row[2]) for row in opened.query(late).fetchall()
         ] == source.run(late)
-        back = lakeside.query("FROM flights")
+        back = opened.query("FROM flights")
         written = await write_back(source.database, BACK, back, key=["number"], run_id="one")
     assert written.inserted == ROWS
     columns = ", ".join(NAMES)

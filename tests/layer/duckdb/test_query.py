@@ -16,8 +16,6 @@ from my_project.data_layer.duckdb import (
     DuckDBSettings,
     Export,
     Lake,
-    PlainLayout,
-    SeriesFile,
     analysis,
     sql_file,
 )
@@ -39,27 +37,33 @@ async def test_results_come_as_rows_arrow_polars_and_pandas(closes: Export, lake
     statement = (
         "SELECT day, price FROM closes WHERE day >= CAST($since AS DATE) ORDER BY day LIMIT 2"
     )
-    with analysis(lake) as lakeside:
-        rows = lakeside.query(statement, since="2022-02-01").fetchall()
+    with analysis(lake) as opened:
+        rows = opened.query(statement, since="2022-02-01").fetchall()
         assert rows == [(date(2022, 2, 1), Decimal(6)), (date(2022, 2, 2), Decimal(0))]
-        assert lakeside.query(statement, since="2022-02-01").to_arrow_table().num_rows == 2
-        frame = lakeside.query(statement, since="2022-02-01").pl()
+        assert opened.query(statement, since="2022-02-01").to_arrow_table().num_rows == 2
+        frame = opened.query(statement, since="2022-02-01").pl()
         assert isinstance(frame, polars.DataFrame)
         assert frame["price"].to_list() == [6, 0]
-        assert isinstance(lakeside.query(statement, since="2022-02-01").df(), pandas.DataFrame)
+        assert isinstance(opened.query(statement, since="2022-02-01").df(), pandas.DataFrame)
+
+
+async def test_the_time_zone_is_utc_wherever_the_machine_is(lake: Lake) -> None:
+    with analysis(lake, only=[]) as opened:
+        [(zone,)] = opened.query("SELECT current_setting('TimeZone')").fetchall()
+    assert zone == "UTC"
 
 
 async def test_two_results_are_read_by_turns(closes: Export, lake: Lake) -> None:
-    with analysis(lake) as lakeside:
-        one = lakeside.query("SELECT day FROM closes ORDER BY day")
-        two = lakeside.query("SELECT day FROM closes ORDER BY day DESC")
+    with analysis(lake) as opened:
+        one = opened.query("SELECT day FROM closes ORDER BY day")
+        two = opened.query("SELECT day FROM closes ORDER BY day DESC")
         assert (one.fetchone(), two.fetchone()) == ((date(2020, 1, 1),), (date(2024, 2, 9),))
         assert one.fetchone() == (date(2020, 1, 2),)
 
 
 async def test_files_that_cannot_match_are_not_read(closes: Export, lake: Lake) -> None:
-    with analysis(lake) as lakeside:
-        explained = lakeside.query(
+    with analysis(lake) as opened:
+        explained = opened.query(
             "EXPLAIN ANALYZE SELECT sum(price) FROM closes WHERE day >= DATE '2024-02-01'"
         ).fetchall()
     assert "9 rows" in str(explained)
@@ -101,10 +105,10 @@ async def test_it_reads_the_lake_and_does_nothing_else(
     duckdb.sql("SELECT 1 AS one").write_parquet(str(outside))
     before = sorted(lake.folder.iterdir())
     done = []
-    with analysis(lake) as lakeside:
+    with analysis(lake) as opened:
         for statement in FORBIDDEN:
             with suppress(DuckDBError):
-                lakeside.query(statement.format(lake=lake.folder, outside=outside))
+                opened.query(statement.format(lake=lake.folder, outside=outside))
                 done.append(statement)
     assert done == []
     assert sorted(lake.folder.iterdir()) == before
@@ -114,14 +118,14 @@ async def test_what_exceeds_the_memory_goes_to_disk_and_is_gone_after(tmp_path: 
     spill = tmp_path / "spill"
     spill.mkdir()
     limits = settings(tmp_path, memory_limit="64MB", temp_directory=spill)
-    with analysis(Lake(limits)) as lakeside:
+    with analysis(Lake(limits)) as opened:
         sorting = (
             "SELECT i FROM (SELECT i, hash(i) AS h FROM range(8000000) AS t(i) ORDER BY h, i)"
             " OFFSET 7999999"
         )
-        assert len(lakeside.query(sorting).fetchall()) == 1
+        assert len(opened.query(sorting).fetchall()) == 1
         with pytest.raises(DuckDBError, match="DUCKDB_MEMORY_LIMIT"):
-            lakeside.query("SELECT len(list(i)) FROM range(50000000) AS t(i)")
+            opened.query("SELECT len(list(i)) FROM range(50000000) AS t(i)")
     assert list(spill.iterdir()) == []
 
 
@@ -144,27 +148,15 @@ def test_what_a_killed_query_left_on_the_disk_goes_and_a_running_ones_stays(
 async def test_an_export_without_files_says_so(lake: Lake) -> None:
     Export("prices", text("SELECT 1"), time="day")
     with (
-        analysis(lake) as lakeside,
+        analysis(lake) as opened,
         pytest.raises(DuckDBError, match="prices has no file yet; run `export"),
     ):
-        lakeside.query("SELECT * FROM prices")
-
-
-def test_names_by_the_convention(tmp_path: Path) -> None:
-    layout = PlainLayout(tmp_path)
-    name = "binance_btcusdt_1h_20230101_20231231.parquet"
-    parts = layout.parse(name)
-    assert parts == SeriesFile("binance", "btcusdt", "1h", date(2023, 1, 1), date(2023, 12, 31))
-    assert layout.name(parts) == name
-    for odd in ("binance_btc_usdt_1h_20230101_20231231.parquet", name.replace("1231", "1331")):
-        assert layout.parse(odd) is None
-    with pytest.raises(DuckDBError, match="lowercase letters"):
-        layout.name(parts._replace(asset="BTC_USDT"))
+        opened.query("SELECT * FROM prices")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("memory_limit", "much"), ("threads", 0), ("row_group_size", 3000), ("lake", "a*")],
+    [("memory_limit", "much"), ("threads", 0), ("row_group_size", 3000)],
 )
 def test_settings_say_what_is_wrong(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):

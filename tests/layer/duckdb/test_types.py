@@ -138,8 +138,8 @@ async def test_every_value_makes_the_round_trip(
     )
     done = await tables.export(lake, declared)
     assert done.rows == done.read == len(rows)
-    with analysis(lake) as lakeside:
-        result = lakeside.query("FROM sent ORDER BY moment")
+    with analysis(lake) as opened:
+        result = opened.query("FROM sent ORDER BY moment")
         written = await write_back(tables.database, BACK, result, key=["moment"], run_id="one")
     assert written.inserted == len(rows)
     # As text: to a comparison NaN is NaN, but -0 is 0, and json has none.
@@ -159,8 +159,8 @@ async def test_infinite_times_are_kept_in_the_file(source: Source, lake: Lake) -
     )
     declared = Export("forever", text("SELECT * FROM forever"), time="moment")
     await source.export(lake, declared)
-    with analysis(lake) as lakeside:
-        found = lakeside.query(
+    with analysis(lake) as opened:
+        found = opened.query(
             "SELECT CAST(until AS VARCHAR), CAST(day AS VARCHAR), CAST(weight AS VARCHAR)"
             " FROM forever ORDER BY moment"
         ).fetchall()
@@ -172,7 +172,7 @@ async def test_infinite_times_are_kept_in_the_file(source: Source, lake: Lake) -
             Column("until", DateTime(timezone=True)),
             Column("run_id", Text()),
         )
-        result = lakeside.query("SELECT moment, until FROM forever")
+        result = opened.query("SELECT moment, until FROM forever")
         with pytest.raises(DuckDBError, match="column until holds an infinite time"):
             await write_back(source.database, table, result, key=["moment"], run_id="one")
 
@@ -186,8 +186,8 @@ async def test_what_files_say_of_their_columns(source: Source, lake: Lake) -> No
         """INSERT INTO typed VALUES (now(), 1.5, gen_random_uuid(), '{"a": 1}', '{"{}"}', '{a}')""",
     )
     await source.export(lake, Export("typed", text("SELECT * FROM typed"), time="moment"))
-    with analysis(lake) as lakeside:
-        described = lakeside.query("DESCRIBE typed").fetchall()
+    with analysis(lake) as opened:
+        described = opened.query("DESCRIBE typed").fetchall()
         assert [(row[0], row[1]) for row in described] == [
             ("moment", "TIMESTAMP WITH TIME ZONE"),
             ("p", "DECIMAL(12,4)"),
@@ -196,7 +196,7 @@ async def test_what_files_say_of_their_columns(source: Source, lake: Lake) -> No
             ("docs", "JSON[]"),
             ("name", "VARCHAR[]"),
         ]
-        [(document,)] = lakeside.query("SELECT doc FROM typed").fetchall()
+        [(document,)] = opened.query("SELECT doc FROM typed").fetchall()
         assert json.loads(document) == {"a": 1}
 
 

@@ -35,8 +35,8 @@ def totals(source: Source) -> Source:
 
 
 async def write(source: Source, lake: Lake, statement: str, run_id: str) -> WrittenBack:
-    with analysis(lake, only=[]) as lakeside:
-        result = lakeside.query(statement)
+    with analysis(lake, only=[]) as opened:
+        result = opened.query(statement)
         return await write_back(source.database, TOTALS, result, key=["key"], run_id=run_id)
 
 
@@ -56,7 +56,7 @@ async def test_a_run_is_written_once(totals: Source, lake: Lake) -> None:
 
 async def test_a_row_that_does_not_fit_leaves_nothing(totals: Source, lake: Lake) -> None:
     rows = "SELECT i AS key, CAST(i AS DECIMAL(12, 4)) AS value FROM range(1000001) AS t(i)"
-    with pytest.raises(RowRejected, match="The row breaks"):
+    with pytest.raises(RowRejected, match="violates check constraint"):
         await write(totals, lake, f"{rows} WHERE i > 980000", "monday")
     assert totals.run("SELECT count(*) FROM totals") == [(0,)]
     # So the run can be repeated.
@@ -87,9 +87,9 @@ async def test_memory_stays_flat(totals: Source, lake: Lake) -> None:
 
     def watched() -> object:
         nonlocal peak
-        with analysis(lake, only=[]) as lakeside:
+        with analysis(lake, only=[]) as opened:
             rows = "SELECT CAST(i AS INTEGER) AS key, CAST(1 AS DECIMAL(12, 4)) AS value"
-            for batch in lakeside.query(f"{rows} FROM range(200000) AS t(i)").to_arrow_reader(5000):
+            for batch in opened.query(f"{rows} FROM range(200000) AS t(i)").to_arrow_reader(5000):
                 peak = max(peak, pa.total_allocated_bytes() - before)
                 yield batch
 

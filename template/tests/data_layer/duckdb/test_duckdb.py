@@ -42,8 +42,8 @@ async def test_an_export_is_a_file_a_month_named_by_the_convention(
     assert lake.folder == tmp_path / "lake"
     names = [file.path.name for file in lake.files(exported)]
     assert names == [
-        f"{exported.source}_things_tick_20240101_20240131.parquet",
-        f"{exported.source}_things_tick_20240201_20240229.parquet",
+        f"{exported.series.source}_things_tick_20240101_20240131.parquet",
+        f"{exported.series.source}_things_tick_20240201_20240229.parquet",
     ]
     # A second export reads what is new, and nothing is.
     assert (await layer.duckdb.export(things, lake, exported)).files == ()

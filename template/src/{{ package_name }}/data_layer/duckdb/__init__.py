@@ -3,7 +3,7 @@
 from .declarations import Export, export_named, exports
 from .errors import DuckDBError
 from .export import Exported, Progress, export
-from .lake import Lake, LakeFile, Layout, PlainLayout, SeriesFile
+from .lake import Lake, LakeFile
 from .period import Period
 from .query import Analysis, analysis, sql_file
 from .settings import DuckDBSettings
@@ -17,11 +17,8 @@ __all__ = [
     "Exported",
     "Lake",
     "LakeFile",
-    "Layout",
     "Period",
-    "PlainLayout",
     "Progress",
-    "SeriesFile",
     "WrittenBack",
     "analysis",
     "export",

@@ -4,166 +4,174 @@ import asyncio
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeAlias
 
 import duckdb
-import psycopg
-from sqlalchemy.exc import DBAPIError
 
 from ..checklist import Check, Finding, advice, failed, passed
 from ..database import Database
+from .columns import conflicts, plan
 from .connection import limited
 from .declarations import Export, exports
 from .errors import DuckDBError
-from .export import schema_of
 from .extension import load
 from .lake import Lake
 from .verify import compare
 
 # An export that runs once a day is not late after 25 hours.
 PATIENCE = 1.5
-# Periods whose rows are counted; `export verify` counts all.
+# Files of each export whose rows are counted; `export verify` counts all.
 COUNTED = 3
 
+OpenLake: TypeAlias = Callable[[], Lake]
+Declared: TypeAlias = Callable[[], list[Export]]
 
-def duckdb_checks(open_lake: Callable[[], Lake], declare: Callable[[], None]) -> list[Check]:
+
+def duckdb_checks(open_lake: OpenLake, declare: Callable[[], None]) -> list[Check]:
     """The checks of the lake, in the order of the report.
 
     Args:
-        open_lake: called by each check that looks into the lake.
+        open_lake: called by each check.
         declare: imports the modules that declare exports.
     """
-    survey = _Survey(open_lake, declare)
+
+    def declared() -> list[Export]:
+        declare()
+        return exports()
+
     return [
-        Check("DL-DU-01", "The lake is there and can be written", survey.folder),
-        Check("DL-DU-02", "Exports are as young as they are declared", survey.ages),
-        Check("DL-DU-03", "The files of an export have the same columns", survey.schemas),
-        Check("DL-DU-04", "No killed export has left files", survey.orphans, required=False),
-        Check("DL-DU-05", "Files and database have the same rows", survey.rows),
-        Check("DL-DU-06", "DuckDB loads its reader of PostgreSQL", survey.extension),
+        Check("DL-DU-01", "The lake is there and can be written", partial(_folder, open_lake)),
+        Check(
+            "DL-DU-02",
+            "Exports are as young as they are declared",
+            partial(_ages, open_lake, declared),
+        ),
+        Check(
+            "DL-DU-03",
+            "The files of an export have the columns that it declares",
+            partial(_columns, open_lake, declared),
+        ),
+        Check(
+            "DL-DU-04",
+            "No killed export has left files",
+            partial(_orphans, open_lake),
+            required=False,
+        ),
+        Check(
+            "DL-DU-05", "Files and database have the same rows", partial(_rows, open_lake, declared)
+        ),
+        Check("DL-DU-06", "DuckDB loads its reader of PostgreSQL", partial(_extension, open_lake)),
     ]
 
 
-class _Survey:
-    def __init__(self, open_lake: Callable[[], Lake], declare: Callable[[], None]) -> None:
-        self._open = open_lake
-        self._declare = declare
+async def _folder(open_lake: OpenLake) -> Finding:
+    folder = open_lake().folder
+    remedy = "Set DUCKDB_LAKE to a folder that this user can write."
+    if folder.exists() and not folder.is_dir():
+        return failed(f"{folder} is a file, and no folder.", remedy)
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK | os.X_OK):
+        return failed(f"{there} can't be written.", remedy)
+    if there != folder:
+        return passed(f"{folder} is made by the first export.")
+    disk = await asyncio.to_thread(os.statvfs, folder)
+    free = disk.f_bavail * disk.f_frsize / 1e9
+    return passed(f"{folder} can be written; {free:.0f} GB are free.")
 
-    @property
-    def lake(self) -> Lake:
-        return self._open()
 
-    def exports(self) -> list[Export]:
-        self._declare()
-        return exports()
-
-    async def folder(self) -> Finding:
-        folder = self.lake.folder
-        remedy = "Set DUCKDB_LAKE to a folder that this user can write."
-        if folder.exists() and not folder.is_dir():
-            return failed(f"{folder} is a file, and no folder.", remedy)
-        there = folder
-        while not there.exists():
-            there = there.parent
-        if not os.access(there, os.W_OK | os.X_OK):
-            return failed(f"{there} can't be written.", remedy)
-        if there != folder:
-            return passed(f"{folder} is made by the first export.")
-        free = await asyncio.to_thread(_free, self.lake)
-        return passed(f"{folder} can be written; {free:.0f} GB are free.")
-
-    async def ages(self) -> Finding:
-        never, late, told, well = [], [], [], []
-        for export in self.exports():
-            at = self.lake.exported_at(export)
-            if at is None:
-                never.append(export.name)
-                continue
-            age = datetime.now(UTC) - at
-            if export.every is not None and age > export.every * PATIENCE:
-                late.append(export.name)
-                told.append(f"{export.name} ran last {at:%Y-%m-%d %H:%M}, not every {export.every}")
+async def _ages(open_lake: OpenLake, declared: Declared) -> Finding:
+    lake = open_lake()
+    never, late, told, well = [], [], [], []
+    for export in declared():
+        at = lake.exported_at(export)
+        if at is None:
+            never.append(export.name)
+        elif export.every is not None and datetime.now(UTC) - at > export.every * PATIENCE:
+            late.append(export.name)
+            told.append(f"{export.name} ran last {at:%Y-%m-%d %H:%M}, not every {export.every}")
+        else:
             well.append(export.name)
-        if late:
-            return failed(
-                f"Late: {'; '.join(told)}.",
-                f"Run `export run {' '.join(late)}`, and see to what should have run it.",
-            )
-        if never:
-            return advice(
-                f"Never exported: {', '.join(never)}.", f"Run `export run {' '.join(never)}`."
-            )
-        if not well:
-            return advice("No export is declared yet.", "See docs/data-layer/duckdb.md.")
-        return passed(f"In time: {', '.join(well)}.")
+    if late:
+        return failed(
+            f"Late: {'; '.join(told)}.",
+            f"Run `export run {' '.join(late)}`, and mend the job that should have run it.",
+        )
+    if never:
+        return advice(
+            f"Never exported: {', '.join(never)}.", f"Run `export run {' '.join(never)}`."
+        )
+    if not well:
+        return advice("No export is declared yet.", "See docs/data-layer/duckdb.md.")
+    return passed(f"In time: {', '.join(well)}.")
 
-    async def schemas(self) -> Finding:
-        return await asyncio.to_thread(self._schemas)
 
-    def _schemas(self) -> Finding:
-        faults, count = [], 0
-        for export in self.exports():
-            files = self.lake.files(export)
-            count += len(files)
-            if not files:
+async def _columns(open_lake: OpenLake, declared: Declared) -> Finding:
+    lake = open_lake()
+    faults, count = [], 0
+    async with Database.open() as database:
+        for export in declared():
+            paths = [file.path for file in lake.files(export)]
+            if not paths:
                 continue
+            count += len(paths)
+            planned = await plan(database, export)
             try:
-                newest = schema_of(files[-1].path)
-                others = [file for file in files if schema_of(file.path) != newest]
-            except duckdb.Error as error:
-                faults.append(f"a file of {export.name} can't be read ({error})")
+                found = await asyncio.to_thread(conflicts, planned, paths)
+            except DuckDBError as error:
+                found = [str(error).rstrip(".")]
+            faults += [f"{export.name}: {fault}" for fault in found]
+    if faults:
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        return failed(
+            f"{'; '.join(faults[:3])}{more}.",
+            "Export a select that casts the column to its former type or labels it with a new "
+            "name; `export run NAME --since` with the day of a file writes it anew.",
+        )
+    return passed(f"{count} files, whose columns unite with those of their exports.")
+
+
+async def _orphans(open_lake: OpenLake) -> Finding:
+    found = await asyncio.to_thread(open_lake().orphans)
+    if found:
+        return advice(
+            f"{len(found)} files of a killed export: {found[0].name}.",
+            "Run `export prune`, or the export again.",
+        )
+    return passed("No file of a killed export.")
+
+
+async def _rows(open_lake: OpenLake, declared: Declared) -> Finding:
+    lake = open_lake()
+    wrong: list[str] = []
+    waiting: list[str] = []
+    counted = []
+    async with Database.open() as database:
+        for export in declared():
+            if not lake.files(export):
                 continue
-            if others:
-                names = ", ".join(file.path.name for file in others[:3])
-                faults.append(
-                    f"{len(others)} files of {export.name} differ from the newest: {names}"
-                )
-        if faults:
-            return failed(
-                f"{'; '.join(faults)}.",
-                "Write them anew: `export run NAME --since` with the day of the first one.",
-            )
-        return passed(f"{count} files, each with the columns of its export.")
-
-    async def orphans(self) -> Finding:
-        found = self.lake.orphans()
-        if found:
-            return advice(
-                f"{len(found)} files of a killed export: {found[0].name}.",
-                "Run `export prune`, or the export again.",
-            )
-        return passed("No file of a killed export.")
-
-    async def rows(self) -> Finding:
-        faults, told = [], []
-        async with Database.open() as database:
-            for export in self.exports():
-                if not self.lake.files(export):
-                    continue
-                try:
-                    found = await compare(database, self.lake, export, newest=COUNTED)
-                except (DBAPIError, psycopg.Error) as error:
-                    raise DuckDBError(
-                        f"The rows of {export.name} can't be counted: {error}"
-                    ) from error
-                faults += [one.sentence for one in found if not one.agrees]
-                told.append(f"{export.name} in {len(found)} files")
-        if faults:
-            return failed(
-                " ".join(faults),
-                "Run `export run NAME --since` with the first of these days; "
-                "`export verify` asks about all files.",
-            )
-        return passed(f"The newest files agree: {', '.join(told) or 'none there yet'}.")
-
-    async def extension(self) -> Finding:
-        return await asyncio.to_thread(self._extension)
-
-    def _extension(self) -> Finding:
-        with limited(self.lake.settings) as connection:
-            load(connection, self.lake.settings)
-        return passed(f"DuckDB {duckdb.__version__} loads it from its wheel, without a network.")
+            for one in await compare(database, lake, export, newest=COUNTED):
+                if not one.agrees:
+                    (wrong if one.due else waiting).append(one.sentence)
+            counted.append(export.name)
+    if wrong:
+        return failed(
+            " ".join(wrong),
+            "Run `export run NAME --since` with the first of these days; "
+            "`export verify` asks about all files.",
+        )
+    if waiting:
+        return advice(" ".join(waiting), "Nothing is wrong: run `export run`, or wait for it.")
+    return passed(f"The newest files agree: {', '.join(counted) or 'none there yet'}.")
 
 
-def _free(lake: Lake) -> float:
-    about = os.statvfs(lake.folder)
-    return about.f_bavail * about.f_frsize / 1e9
+async def _extension(open_lake: OpenLake) -> Finding:
+    await asyncio.to_thread(_load, open_lake())
+    return passed(f"DuckDB {duckdb.__version__} loads it from its wheel, without a network.")
+
+
+def _load(lake: Lake) -> None:
+    with limited(lake.settings) as connection:
+        load(connection, lake.settings)

@@ -1,9 +1,12 @@
 """Which columns can be exported, and how each of them gets to DuckDB unchanged."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 from psycopg import sql
 from sqlalchemy import SelectBase, TextClause
@@ -13,14 +16,34 @@ from ..database import Database
 from ..database.bulk.copy import driver_of
 from .declarations import Export
 from .errors import DuckDBError
+from .sql import first_line, parquet
 
 MAX_PRECISION = 38
 
-# What Parquet and DuckDB have a type for, so that it comes back as what it was.
-_SURVIVES = {
-    *("bool", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar"),
-    *("uuid", "json", "jsonb", "bytea", "date", "timestamp", "timestamptz", "time"),
+# The types of PostgreSQL whose values DuckDB and Parquet keep, and what DuckDB calls them.
+_KEPT = {
+    "bool": "BOOLEAN",
+    "int2": "SMALLINT",
+    "int4": "INTEGER",
+    "int8": "BIGINT",
+    "float4": "FLOAT",
+    "float8": "DOUBLE",
+    "numeric": "DECIMAL",
+    "text": "VARCHAR",
+    "varchar": "VARCHAR",
+    "bpchar": "VARCHAR",
+    "uuid": "UUID",
+    "json": "JSON",
+    "jsonb": "JSON",
+    "bytea": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+    "time": "TIME",
 }
+# In each row a type holds all values of those before it.
+_WIDENING = (("SMALLINT", "INTEGER", "BIGINT"), ("FLOAT", "DOUBLE"))
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _NOT_IN_ARRAYS = {"bytea"}
 TIMES = {"date", "timestamp", "timestamptz"}
 
@@ -33,15 +56,19 @@ class Plan:
         base: the statement of the declaration, as text with its parameters in it.
         selected: the columns of `base` as PostgreSQL shall send them.
         replaced: what DuckDB makes of some of them, for its `* REPLACE`.
+        types: the type that DuckDB has for each column, by name.
         time: the name of the time column.
         time_type: date, timestamp or timestamptz.
+        order_by: the columns by which the rows of a file are sorted.
     """
 
     base: str
     selected: str
     replaced: str
+    types: Mapping[str, str]
     time: str
     time_type: str
+    order_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +110,10 @@ async def plan(database: Database, export: Export) -> Plan:
             base,
             sql.SQL(", ").join(selected).as_string(driver),
             sql.SQL(", ").join(replaced).as_string(driver),
+            {column.name: _in_duckdb(column) for column in columns},
             time.name,
             time.type,
+            export.order_by,
         )
 
 
@@ -173,14 +202,14 @@ def _fault(column: _Column) -> str:
     what = f"{column.name} is {column.shown}"
     if column.kind == "e":
         return ""
-    if column.type not in _SURVIVES:
+    if column.type not in _KEPT:
         return f"{what}, which Parquet has no equal for (`::text` keeps it as text)"
     if column.array and column.type in _NOT_IN_ARRAYS:
         return f"{what}, which DuckDB does not read"
     if column.type != "numeric":
         return ""
     if column.precision is None or column.scale is None:
-        return f"{what} without precision, which would become a float (write numeric(18, 8))"
+        return f"{what} without precision, which would become a float (cast to numeric(18, 8))"
     if column.precision > MAX_PRECISION or not 0 <= column.scale <= column.precision:
         return (
             f"{what}({column.precision},{column.scale}), and a decimal of Parquet has at most "
@@ -200,3 +229,68 @@ def _sent(column: _Column, name: sql.Identifier) -> sql.Composed:
             found, name, sql.Literal(f" in column {column.name}"), kind, name, kind, name
         )
     return sql.SQL("{}").format(name)
+
+
+def _in_duckdb(column: _Column) -> str:
+    kind = "VARCHAR" if column.kind == "e" else _KEPT[column.type]
+    if column.type == "numeric":
+        kind += f"({column.precision},{column.scale})"
+    return kind + "[]" * column.array
+
+
+def conflicts(plan: Plan, files: Sequence[Path]) -> list[str]:
+    """Say which columns of these files can't be united with what an export has now.
+
+    A view takes for each column the wider type of the two, and NULL where a file does not have it.
+
+    Raises:
+        DuckDBError: a file can't be read.
+    """
+    found = []
+    with duckdb.connect() as connection:
+        for file in files:
+            stored = _types_in(connection, file)
+            if plan.time not in stored:
+                found.append(f"{file.name} has no column {plan.time}, which places its rows")
+            found += [
+                f"{name} is {kind}, and {stored[name]} in {file.name}"
+                for name, kind in plan.types.items()
+                if name in stored and not _united(kind, stored[name])
+            ]
+    return found
+
+
+def unchanged(plan: Plan, file: Path) -> bool:
+    """Whether a file has every column that an export has now, each with the same type.
+
+    Raises:
+        DuckDBError: the file can't be read.
+    """
+    with duckdb.connect() as connection:
+        return plan.types.items() <= _types_in(connection, file).items()
+
+
+def _types_in(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
+    try:
+        described = connection.execute(f"DESCRIBE FROM {parquet([file])}").fetchall()
+    except duckdb.Error as error:
+        raise DuckDBError(
+            f"{file.name} can't be read ({first_line(error)}); move it away, and export again "
+            "with --since its first day."
+        ) from None
+    return {row[0]: row[1] for row in described}
+
+
+def _united(one: str, other: str) -> bool:
+    """Whether one of two types holds every value of both."""
+    if one == other:
+        return True
+    if one.endswith("[]") and other.endswith("[]"):
+        return _united(one[:-2], other[:-2])
+    if (first := _DECIMAL.fullmatch(one)) and (second := _DECIMAL.fullmatch(other)):
+        scale, digits = (
+            int(second[2]) - int(first[2]),
+            int(second[1]) - int(second[2]) - (int(first[1]) - int(first[2])),
+        )
+        return scale * digits >= 0
+    return any(one in types and other in types for types in _WIDENING)

@@ -35,7 +35,8 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
     with _spill(settings) as spill:
         connection = duckdb.connect(config=config | {"temp_directory": str(spill)})
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            # GLOBAL, since a cursor does not take over what its connection has set.
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
             yield connection
         finally:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Column, SelectBase, Table, TextClause, select
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
+from ..series import InvalidSeriesName, Series, SeriesName
 from .errors import DuckDBError
 from .period import Period
 
@@ -35,12 +36,13 @@ class Export:
         period: the time that one file spans. Files of some 10 to 500 MB are read best.
         order_by: columns by which the rows of a file are sorted; the time by default. Scans skip
             the row groups whose values can't match.
-        late: for how long rows may come later than others with a later time. What is older than
-            the newest exported row by more than this is not looked at again.
-        every: how often the export is meant to run; `check` looks whether it did.
+        late: for how long rows may come later than others with a later time. An export reads
+            again what is younger than its newest row less this time, and nothing older.
+        every: how often the export is meant to run; `check` fails when it is late.
         source, asset, timeframe: the first parts of the file names, as the convention
             `{source}_{asset}_{timeframe}_{start}_{end}.parquet` has them: lowercase letters, digits
-            and hyphens. By default the project, the export, and `tick`.
+            and hyphens. By default the project, the export, and `tick`. No two exports share all
+            three.
 
     Raises:
         DuckDBError: the declaration can't work; the sentence says why.
@@ -78,9 +80,18 @@ class Export:
         self.order_by = tuple(order_by) or (self.time,)
         self.late = late
         self.every = every
-        self.source = source
-        self.asset = asset or name.replace("_", "-")
-        self.timeframe = timeframe
+        self.series = Series(source, asset or name.replace("_", "-"), timeframe)
+        try:
+            SeriesName(*self.series, date.min.replace(year=1000), date.max)
+        except InvalidSeriesName as error:
+            raise DuckDBError(f"The files of the export {name} can't be named: {error}") from None
+        for other in _declared.values():
+            if other.series == self.series:
+                raise DuckDBError(
+                    f"The exports {other.name} and {name} would both write the files "
+                    f"{'_'.join(self.series)}_*: give one of them another source, asset or "
+                    "timeframe."
+                )
         _declared[name] = self
 
     def __repr__(self) -> str:

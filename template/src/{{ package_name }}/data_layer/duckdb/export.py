@@ -1,26 +1,29 @@
 """From PostgreSQL to Parquet: streamed, one file a period, each there whole or not at all."""
 
 import asyncio
+import os
 import re
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeAlias
 
 import duckdb
 from sqlalchemy import URL
 
+from ..atomic import replacing
 from ..database import Database
-from .columns import Plan, plan
+from .columns import Plan, conflicts, plan, unchanged
 from .declarations import Export
 from .errors import DuckDBError
-from .extension import first_line, identifier, literal
-from .lake import Lake, LakeFile, Part
-from .reader import YEARS, Place, Reader, midnight, reading
+from .lake import Lake, LakeFile
+from .reader import YEARS, Reader, Stretch, midnight, reading
+from .sql import first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,6 @@ class Progress:
 Report: TypeAlias = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One file to write; `cut` is the moment from which its rows are read anew."""
-
-    begin: date
-    since: datetime
-    until: datetime
-    target: Path
-    old: LakeFile | None
-    cut: datetime | None
-
-
 async def export(
     database: Database,
     lake: Lake,
@@ -76,9 +67,12 @@ async def export(
     """Bring an export up to date; all files are of one snapshot of the database.
 
     Without `since` only new rows are read: those from the newest exported time on, or from
-    `late` before it. What was killed is continued by the next call: complete files stay. Rows that
+    `late` before it. After a crash the next call goes on behind the last complete file. Rows that
     came later than `late` allows, and rows that were changed or deleted, are not seen; `since`
     reads their periods again.
+
+    Columns may have been added or dropped, and types widened, since the last export: the files
+    that are there stay as they are.
 
     Args:
         database: the layer's database.
@@ -90,272 +84,208 @@ async def export(
         progress: is called after each file.
 
     Raises:
-        DuckDBError: the export can't keep every value, its files have other columns, a file
-            would lose rows, or another process exports the same.
+        DuckDBError: the export can't keep every value, a column's type can't be united with that
+            in its files, a file would lose rows, or another process exports the same.
         DatabaseUnreachable: as in `Database.transaction`.
     """
     planned = await plan(database, declared)
-    reader: list[Reader] = []
-    work = asyncio.create_task(
-        asyncio.to_thread(
-            _export,
-            *(lake, declared, planned, since, until, fewer, progress),
-            database.engine.url,
-            reader,
-        )
-    )
+    run = _Run(lake, declared, planned, since, until, fewer, progress or (lambda _: None))
+    work = asyncio.create_task(asyncio.to_thread(run.work, database.engine.url))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        # The thread can't be cancelled, its statements can; its files are gone when it has ended.
+        # A thread can't be cancelled, but its statements can; then it removes its files and ends.
         while not work.done():
-            for one in reader:
-                await asyncio.to_thread(one.interrupt)
+            await asyncio.to_thread(run.interrupt)
             await asyncio.wait([work], timeout=0.1)
         with suppress(DuckDBError):
             work.result()
         raise
 
 
-def _export(
-    lake: Lake,
-    declared: Export,
-    planned: Plan,
-    since: date | None,
-    until: date | None,
-    fewer: bool,
-    progress: Report | None,
-    url: URL,
-    opened: list[Reader],
-) -> Exported:
-    with lake.writing(declared):
-        removed = _orphans(lake, declared)
-        files = lake.files(declared)
-        try:
-            with reading(planned, url, lake.settings) as reader:
-                opened.append(reader)
-                _check(lake, declared, reader, files, since)
-                done = _write(lake, declared, reader, files, since, until, fewer, progress)
-        except (duckdb.Error, OSError) as error:
-            raise _refused(declared, error) from None
-        return replace(done, removed=removed)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One file to write, and the one of its period that is there."""
+
+    target: Path
+    stretch: Stretch
+    old: Path | None
 
 
-def _orphans(lake: Lake, declared: Export) -> tuple[Path, ...]:
-    """Remove what a killed export of the same name has left."""
-    start = f".{declared.source}_{declared.asset}_{declared.timeframe}_"
-    found = tuple(path for path in lake.orphans() if path.name.startswith(start))
-    for path in found:
-        path.unlink(missing_ok=True)
-    return found
+@dataclass(slots=True)
+class _Run:
+    """One call of `export`, in a thread of its own."""
 
+    lake: Lake
+    declared: Export
+    planned: Plan
+    since: date | None
+    until: date | None
+    fewer: bool
+    progress: Report
+    reader: Reader | None = None
 
-def _check(
-    lake: Lake, declared: Export, reader: Reader, files: list[LakeFile], since: date | None
-) -> None:
-    if reader.unplaced():
-        raise DuckDBError(
-            f"The export {declared.name} has rows without a time, with an infinite one, or with "
-            f"one outside of the years {YEARS[0]} to {YEARS[1] - 1}, which belong into no file; "
-            f"leave them out by a select with a condition on {declared.time}."
-        )
-    for file in files:
-        if (
-            declared.period.begin(file.begin) != file.begin
-            or lake.path(declared, file.begin) != file.path
-        ):
+    def work(self, url: URL) -> Exported:
+        """Write the files."""
+        with self.lake.writing(self.declared):
+            removed = tuple(self.lake.orphans(self.declared))
+            for path in removed:
+                path.unlink(missing_ok=True)
+            files = self.lake.files(self.declared)
+            self._check_files(files)
+            try:
+                with reading(self.planned, url, self.lake.settings) as self.reader:
+                    self._check_rows(self.reader)
+                    done = self._write(self.reader, self._jobs(self.reader, files))
+            except (duckdb.Error, OSError) as error:
+                raise _refused(self.declared, error) from None
+        return Exported(*done, removed)
+
+    def interrupt(self) -> None:
+        """Stop the statements that run now; `work` then raises."""
+        if self.reader is not None:
+            self.reader.interrupt()
+
+    def _check_files(self, files: list[LakeFile]) -> None:
+        name, period = self.declared.name, self.declared.period
+        for file in files:
+            if self.lake.path(self.declared, period.begin(file.begin)) != file.path:
+                raise DuckDBError(
+                    f"{file.path.name} is not the file of one {period}, as the export {name} has "
+                    "them; move the files of the other period away."
+                )
+        if self.since is not None and files and self.since > files[-1].end:
             raise DuckDBError(
-                f"{file.path.name} is not the file of one {declared.period}, as the export "
-                f"{declared.name} has them; move the files of the other period away."
+                f"The export {name} reaches {files[-1].end} so far; from {self.since} on it would "
+                "have a gap. Leave --since out."
             )
-    if not files:
-        return
-    if since is not None and since > files[-1].end:
-        raise DuckDBError(
-            f"The export {declared.name} reaches {files[-1].end} so far; from {since} on it would "
-            "have a gap. Leave --since out."
-        )
-    if since is not None and since <= files[0].begin:
-        return  # all are written anew
-    newest = files[-1]
-    try:
-        old = schema_of(newest.path)
-    except duckdb.Error as error:
-        raise DuckDBError(
-            f"{newest.path.name} can't be read ({first_line(error)}); move it away, and it is "
-            "written again."
-        ) from None
-    new = reader.schema()
-    if old != new:
-        changes = [f"{name} was {kind}" for name, kind in old if (name, kind) not in new]
-        changes += [f"{name} is {kind}" for name, kind in new if (name, kind) not in old]
-        raise DuckDBError(
-            f"The export {declared.name} has other columns than {newest.path.name}: "
-            f"{', '.join(changes) or 'another order'}. Write all files anew by --since "
-            f"{files[0].begin}, or move that file away if it is not of this export."
-        )
+        start = None if self.since is None else period.begin(self.since)
+        stay = [file.path for file in files if start is None or file.begin < start]
+        # The newest of them was compared with the older ones when it was written.
+        if not stay or unchanged(self.planned, stay[-1]):
+            return
+        if faults := conflicts(self.planned, stay):
+            raise DuckDBError(
+                f"The columns of the export {name} can't be united with those in its files: "
+                f"{'; '.join(faults[:3])}. Export a select that casts the column to its former "
+                "type, or labels it with a new name. Where the database still has every row, "
+                f"--since {files[0].begin} writes all files anew."
+            )
 
+    def _check_rows(self, reader: Reader) -> None:
+        if reader.unplaced():
+            raise DuckDBError(
+                f"The export {self.declared.name} has rows without a time, with an infinite one, "
+                f"or with one outside of the years {YEARS[0]} to {YEARS[1] - 1}, which belong into "
+                f"no file; leave them out by a select with a condition on {self.declared.time}."
+            )
 
-def schema_of(file: Path) -> list[tuple[str, str]]:
-    """The names and the types of DuckDB in a file."""
-    with duckdb.connect() as connection:
-        found = connection.execute(f"DESCRIBE FROM read_parquet({literal(str(file))})")
-        return [(row[0], row[1]) for row in found.fetchall()]
+    def _jobs(self, reader: Reader, files: list[LakeFile]) -> list[_Job]:
+        """One job for each period with rows to read, in the order of time."""
+        period = self.declared.period
+        end = None if self.until is None else midnight(self.until)
+        start = cut = None
+        if self.since is not None:
+            start = midnight(period.begin(self.since))
+        elif files:
+            newest = reader.latest_in(files[-1].path)
+            if newest is None:
+                start = midnight(files[-1].begin)
+            else:
+                # From the newest moment itself: more rows of that moment may have come.
+                start = cut = newest - self.declared.late
+                touched = [file.path for file in files if midnight(file.end) > cut]
+                if reader.stored(touched, cut) == reader.count(cut, end):
+                    return []
+        known = {file.begin: file.path for file in files}
+        jobs = []
+        for begin in reader.periods(period, start, end):
+            first, after = midnight(begin), midnight(period.after(begin))
+            old = known.get(begin)
+            # A file that is replaced gets its whole period, or it would lose the rows behind `end`.
+            whole = end is None or (self.since is not None and old is not None)
+            kept = (old, cut) if old is not None and cut is not None and cut > first else None
+            stretch = Stretch(first, after if whole or end is None else min(after, end), kept)
+            jobs.append(_Job(self.lake.path(self.declared, begin), stretch, old))
+        return jobs
 
-
-def _write(
-    lake: Lake,
-    declared: Export,
-    reader: Reader,
-    files: list[LakeFile],
-    since: date | None,
-    until: date | None,
-    fewer: bool,
-    progress: Report | None,
-) -> Exported:
-    end = None if until is None else midnight(until)
-    start, cut = _start(declared, reader, files, since)
-    if cut is not None and reader.has_all(files, cut, end):
-        return Exported()
-    jobs = _jobs(lake, declared, reader, files, start, end, cut, since is not None)
-    written: list[Path] = []
-    rows = read = 0
-    connections = max(1, min(lake.settings.threads, len(jobs)))
-    reader.share(connections)
-    # Twice as many threads: while one reads, another waits for the disk.
-    with ThreadPoolExecutor(2 * connections, "export") as pool:
-        running: deque[tuple[_Job, Future[tuple[ExitStack, Part, int]]]] = deque()
+    def _write(self, reader: Reader, jobs: list[_Job]) -> tuple[tuple[Path, ...], int, int]:
+        """Write the files; returns them, their rows, and how many came from PostgreSQL."""
+        connections = max(1, min(self.lake.settings.threads, len(jobs)))
+        idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
+        for connection in reader.share(connections):
+            idle.put(connection)
+        rows = read = done = 0
+        pending: deque[Future[tuple[int, int]]] = deque()
 
         def finish() -> None:
-            nonlocal rows, read
-            job, future = running.popleft()
-            parts, part, count = future.result()
-            with parts:
-                taken = _taken(declared, reader, job, count, fewer)
-                part.publish()
-            written.append(job.target)
-            rows += count
-            read += count - taken
-            if progress is not None:
-                progress(Progress(len(written) / len(jobs), rows))
+            nonlocal rows, read, done
+            count, new = pending.popleft().result()
+            rows, read, done = rows + count, read + new, done + 1
+            self.progress(Progress(done / len(jobs), rows))
 
-        try:
-            # Files get their names in the order of time, so that the newest one tells how far the
-            # export is, also after a crash.
-            for job in jobs:
-                # In this order too: what a statement has spoiled by failing is for later periods.
-                place = reader.reserve()
-                running.append((job, pool.submit(_part, lake, declared, reader, place, job)))
-                if len(running) > 2 * connections:
+        before: Future[tuple[int, int]] | None = None
+        # Twice as many threads: while one reads, another waits for the disk.
+        with ThreadPoolExecutor(2 * connections, "export") as pool:
+            try:
+                for job in jobs:
+                    # In the order of time: a statement that fails spoils its connection's
+                    # transaction, and so only later periods than its own.
+                    before = pool.submit(self._file, reader, idle, idle.get(), job, before)
+                    pending.append(before)
+                    while pending and (pending[0].done() or len(pending) > 2 * connections):
+                        finish()
+                while pending:
                     finish()
-            while running:
-                finish()
-        except BaseException:
-            # From the end, or a later one could wait for what was promised to an earlier one.
-            for _, future in reversed(running):
-                future.cancel()
-            for _, future in running:
-                while not future.done():
+            except BaseException:
+                while wait(pending, timeout=0.1).not_done:
                     reader.interrupt()
-                    wait([future], timeout=0.1)
-                with suppress(Exception):
-                    future.result()[0].close()
-            raise
-    return Exported(tuple(written), rows, read)
+                raise
+        return tuple(job.target for job in jobs), rows, read
 
+    def _file(
+        self,
+        reader: Reader,
+        idle: "SimpleQueue[duckdb.DuckDBPyConnection]",
+        connection: duckdb.DuckDBPyConnection,
+        job: _Job,
+        before: "Future[tuple[int, int]] | None",
+    ) -> tuple[int, int]:
+        """Write one file; returns its rows, and how many of them came from PostgreSQL."""
+        with ExitStack() as lent:
+            lent.callback(idle.put, connection)
+            with replacing(job.target) as part:
+                count = reader.write(connection, part, job.stretch, self._about(job.stretch))
+                lent.close()
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
+                if before is not None:
+                    # Files get their names in the order of time: the newest one says how far the
+                    # export is, also after a crash.
+                    before.result()
+                return count, count - self._taken_over(reader, job, count)
 
-def _start(
-    declared: Export, reader: Reader, files: list[LakeFile], since: date | None
-) -> tuple[datetime | None, datetime | None]:
-    """From where on to read, and up to where the rows of a file that is there are taken over."""
-    if since is not None:
-        return midnight(declared.period.begin(since)), None
-    if not files:
-        return None, None
-    newest = reader.latest_in(files[-1].path)
-    if newest is None:
-        return midnight(files[-1].begin), None
-    # Rows of the same time may have come since, so that moment is read again.
-    cut = newest - declared.late
-    return cut, cut
-
-
-def _jobs(
-    lake: Lake,
-    declared: Export,
-    reader: Reader,
-    files: list[LakeFile],
-    start: datetime | None,
-    end: datetime | None,
-    cut: datetime | None,
-    again: bool,
-) -> list[_Job]:
-    """One job for each period that has rows, in the order of time."""
-    known = {file.begin: file for file in files}
-    jobs = []
-    for begin in reader.periods(declared.period, start, end):
-        since, after = midnight(begin), midnight(declared.period.after(begin))
-        old = known.get(begin)
-        # A file is replaced by its whole period, or rows behind `end` would be lost.
-        until = after if end is None or (again and old is not None) else min(after, end)
-        keeps = old is not None and cut is not None and cut > since
-        jobs.append(
-            _Job(begin, since, until, lake.path(declared, begin), old, cut if keeps else None)
-        )
-    return jobs
-
-
-def _part(
-    lake: Lake, declared: Export, reader: Reader, place: Place, job: _Job
-) -> tuple[ExitStack, Part, int]:
-    """Write one file under a hidden name, to the disk; whoever gets it closes the stack."""
-    with ExitStack() as stack:
-        kept = (job.old.path, job.cut) if job.old is not None and job.cut is not None else None
-        about = {
-            "export": declared.name,
-            "time": declared.time,
-            "since": job.since.isoformat(),
-            "until": job.until.isoformat(),
+    def _about(self, stretch: Stretch) -> dict[str, str]:
+        return {
+            "export": self.declared.name,
+            "time": self.declared.time,
+            "since": stretch.since.isoformat(),
+            "until": stretch.until.isoformat(),
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        try:
-            part = stack.enter_context(lake.replacing(job.target))
-            count = reader.write(
-                place.result(), part.path, job.since, job.until, declared.order_by, kept, about
+
+    def _taken_over(self, reader: Reader, job: _Job, count: int) -> int:
+        """How many rows of a new file come from the one that it replaces, if it may."""
+        if job.old is None:
+            return 0
+        if not self.fewer and count < (had := reader.stored([job.old])):
+            raise DuckDBError(
+                f"{job.target.name} has {had} rows, and the database only {count} for it, as "
+                "after a deletion or a retention. It stays as it is; --fewer replaces it anyway."
             )
-        finally:
-            reader.give_back(place.result())
-        part.sync()
-        return stack.pop_all(), part, count
-
-
-def _taken(declared: Export, reader: Reader, job: _Job, count: int, fewer: bool) -> int:
-    """How many of a new file's rows come from the one that it replaces, which it may."""
-    if job.old is None:
-        return 0
-    connection = reader.connection.cursor()  # a worker may use the reader's own
-    before = rows_of(connection, job.old.path)
-    if count < before and not fewer:
-        raise DuckDBError(
-            f"{job.target.name} has {before} rows, and the database only {count} for it, as "
-            "after a deletion or a retention. It stays as it is; --fewer replaces it anyway."
+        return (
+            0 if job.stretch.kept is None else reader.stored([job.old], None, job.stretch.kept[1])
         )
-    if job.cut is None:
-        return 0
-    row = connection.execute(
-        f"SELECT count(*) FROM read_parquet({literal(str(job.old.path))})"  # noqa: S608
-        f" WHERE CAST({identifier(declared.time)} AS TIMESTAMP) < ?",
-        [job.cut],
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def rows_of(connection: duckdb.DuckDBPyConnection, file: Path) -> int:
-    """The number of rows that the footer of a file states."""
-    row = connection.execute(
-        f"SELECT num_rows FROM parquet_file_metadata({literal(str(file))})"  # noqa: S608
-    ).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _refused(declared: Export, error: Exception) -> DuckDBError:

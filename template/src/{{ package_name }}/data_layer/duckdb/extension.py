@@ -1,4 +1,4 @@
-"""DuckDB's reader of PostgreSQL: the file that a wheel brings, so that nothing is downloaded."""
+"""Load DuckDB's reader of PostgreSQL from its wheel; nothing is downloaded."""
 
 import importlib.util
 from pathlib import Path
@@ -7,6 +7,7 @@ import duckdb
 
 from .errors import DuckDBError
 from .settings import DuckDBSettings
+from .sql import first_line, literal
 
 _WHEEL = "duckdb_extension_postgres_scanner"
 _FILE = "postgres_scanner.duckdb_extension"
@@ -49,18 +50,3 @@ def load(connection: duckdb.DuckDBPyConnection, settings: DuckDBSettings) -> Non
             f"DuckDB {duckdb.__version__} can't load {file.name}: {first_line(error)}. "
             "Install duckdb and duckdb-extension-postgres-scanner in one version."
         ) from None
-
-
-def literal(text: str) -> str:
-    """A string of DuckDB, where it takes no parameter."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """A name of DuckDB."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def first_line(error: Exception) -> str:
-    """What DuckDB says, without the excerpt of the statement below it."""
-    return str(error).strip().partition("\n")[0].rstrip(".")

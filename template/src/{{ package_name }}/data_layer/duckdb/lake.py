@@ -1,81 +1,20 @@
-"""The lake: a folder of Parquet files, named by what they hold, whole or not there at all."""
+"""The lake: a folder of Parquet files, named by what they hold, each whole or not there."""
 
 import fcntl
 import os
-import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
-from ..settings import load
+from ..atomic import leftovers
+from ..series import InvalidSeriesName, SeriesName
 from .declarations import Export
 from .errors import DuckDBError
 from .settings import DuckDBSettings
 
-PART = ".part"
-
-_WORD = r"[a-z0-9]+(?:-[a-z0-9]+)*"
-_FILE = re.compile(rf"({_WORD})_({_WORD})_({_WORD})_(\d{{8}})_(\d{{8}})\.parquet")
-
-
-class SeriesFile(NamedTuple):
-    """The parts of a file name; `start` and `end` are the first and the last day of its period."""
-
-    source: str
-    asset: str
-    timeframe: str
-    start: date
-    end: date
-
-
-class Layout(Protocol):
-    """Where the files are and how they are named."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder of all files."""
-
-    def name(self, file: SeriesFile) -> str:
-        """The name of a file; raises a DataLayerError where its parts can't stand in one."""
-
-    def parse(self, name: str) -> SeriesFile | None:
-        """What a file of that name holds; None when it is no name of a file of the lake."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlainLayout:
-    """Files by the standard's convention, `{source}_{asset}_{timeframe}_{start}_{end}.parquet`."""
-
-    folder: Path
-
-    def name(self, file: SeriesFile) -> str:
-        """The name of a file."""
-        name = (
-            f"{file.source}_{file.asset}_{file.timeframe}"
-            f"_{file.start:%Y%m%d}_{file.end:%Y%m%d}.parquet"
-        )
-        if self.parse(name) != file:
-            raise DuckDBError(
-                f"{name!r} can't be the name of a file: source, asset and timeframe are made of "
-                "lowercase letters and digits with single hyphens between, and a year has four "
-                "digits."
-            )
-        return name
-
-    def parse(self, name: str) -> SeriesFile | None:
-        """What a file of that name holds."""
-        match = _FILE.fullmatch(name)
-        if match is None:
-            return None
-        try:
-            start, end = (datetime.strptime(day, "%Y%m%d").date() for day in match.group(4, 5))  # noqa: DTZ007 (days of UTC)
-        except ValueError:
-            return None
-        return SeriesFile(match[1], match[2], match[3], start, end)
+_DONE = "The time of this file is that of the last complete export.\n"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,79 +27,79 @@ class LakeFile:
 
 
 class Lake:
-    """A place for exports, with the limits under which DuckDB reads and writes it.
+    """A folder for exports, with the limits under which DuckDB reads and writes it.
 
     Args:
-        settings: the limits, and the folder where no layout says another.
-        layout: where the files are and how they are named.
+        settings: the limits.
+        folder: holds all files; by default what the settings say.
     """
 
-    def __init__(self, settings: DuckDBSettings, layout: Layout | None = None) -> None:
+    def __init__(self, settings: DuckDBSettings, folder: Path | None = None) -> None:
         self.settings = settings
-        self.layout = layout or PlainLayout(settings.lake_folder())
-
-    @classmethod
-    def of_settings(cls) -> "Lake":
-        """The lake of the environment and `.env`."""
-        return cls(load(DuckDBSettings))
-
-    @property
-    def folder(self) -> Path:
-        """The folder of all files."""
-        return self.layout.folder
+        self.folder = folder or settings.lake_folder()
 
     def path(self, export: Export, begin: date) -> Path:
         """The file of the period that begins with `begin`."""
-        end = export.period.after(begin) - timedelta(days=1)
-        parts = SeriesFile(export.source, export.asset, export.timeframe, begin, end)
-        return self.folder / self.layout.name(parts)
+        last = export.period.after(begin) - timedelta(days=1)
+        return self.folder / str(SeriesName(*export.series, begin, last))
 
     def files(self, export: Export) -> list[LakeFile]:
-        """The files of an export, by time."""
-        found = []
-        series = (export.source, export.asset, export.timeframe)
+        """The files of an export, by time.
+
+        Raises:
+            DuckDBError: the files of that name are those of another export.
+        """
         if not self.folder.is_dir():
             return []
-        for path in self.folder.iterdir():
-            parts = self.layout.parse(path.name)
-            if parts is not None and parts[:3] == series:
-                found.append(LakeFile(parts.start, parts.end + timedelta(days=1), path))
+        self._refuse_another(export)
+        found = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                try:
+                    name = SeriesName.parse(entry.name)
+                except InvalidSeriesName:
+                    continue
+                if name.series == export.series and name.suffix == "parquet":
+                    end = name.end + timedelta(days=1)
+                    found.append(LakeFile(name.start, end, self.folder / entry.name))
         return sorted(found)
 
-    def orphans(self) -> list[Path]:
-        """Files that a killed export has left; those of a running one are not among them."""
-        found = []
-        if not self.folder.is_dir():
-            return []
-        for path in sorted(self.folder.glob(f".*{PART}")):
-            with path.open("rb") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-            found.append(path)
-        return found
+    def orphans(self, export: Export | None = None) -> list[Path]:
+        """The files that killed exports have left, or only those of `export`.
+
+        The files that a running export writes are not among them.
+        """
+        begin = "." if export is None else f".{'_'.join(export.series)}_"
+        return [
+            path
+            for path in leftovers(self.folder)
+            if path.parent == self.folder and path.name.startswith(begin)
+        ]
 
     def exported_at(self, export: Export) -> datetime | None:
-        """When the export last ended well; None when it never did."""
-        try:
-            about = self._lock(export).stat()
-        except (FileNotFoundError, NotADirectoryError):
+        """When the export last ended without an error; None when it never did."""
+        lock = self.lock(export)
+        if self._owner(lock)[1] != _DONE:
             return None
-        return datetime.fromtimestamp(about.st_mtime, UTC) if about.st_size else None
+        return datetime.fromtimestamp(lock.stat().st_mtime, UTC)
+
+    def lock(self, export: Export) -> Path:
+        """The hidden file that says whose the files are and when they were last complete."""
+        return self.folder / f".{'_'.join(export.series)}.lock"
 
     @contextmanager
     def writing(self, export: Export) -> Iterator[None]:
-        """The right to write files of an export, which one process at a time can have.
+        """Let this process alone write the files of an export.
 
         When the block ends without an error the export counts as done now.
 
         Raises:
-            DuckDBError: another process exports the same, or the folder can't be written.
+            DuckDBError: another process exports the same, the files of that name are those of
+                another export, or the folder can't be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = self._lock(export).open("ab")
+            lock = self.lock(export).open("a", encoding="utf-8")
         except OSError as error:
             raise DuckDBError(
                 f"The lake {self.folder} can't be written ({error.strerror}); set DUCKDB_LAKE "
@@ -173,46 +112,30 @@ class Lake:
                 raise DuckDBError(
                     f"Another process exports {export.name} at this moment; wait until it ends."
                 ) from None
+            self._refuse_another(export)
+            if lock.tell() == 0:
+                lock.write(f"{export.name}\n")
+                lock.flush()
             yield
             lock.truncate(0)
-            lock.write(b"The time of this file is that of the last complete export.\n")
+            lock.write(f"{export.name}\n{_DONE}")
             lock.flush()
             os.utime(lock.fileno())
 
-    @contextmanager
-    def replacing(self, target: Path) -> Iterator["Part"]:
-        """A hidden file to write; `Part.publish` makes it `target`, else it is removed."""
-        path = target.with_name(f".{target.name}.{secrets.token_hex(6)}{PART}")
-        part = Part(path, target, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
+    def _refuse_another(self, export: Export) -> None:
+        lock = self.lock(export)
+        owner, _ = self._owner(lock)
+        if owner not in ("", export.name):
+            raise DuckDBError(
+                f"The files {'_'.join(export.series)}_* in {self.folder} are those of the export "
+                f"{owner}: give {export.name} another source, asset or timeframe. If {owner} is "
+                f"its former name, remove {lock}."
+            )
+
+    def _owner(self, lock: Path) -> tuple[str, str]:
+        """The export that the files belong to, and `_DONE` once it has ended without an error."""
         try:
-            # Held by this process alone: the kernel frees it whatever ends the process.
-            fcntl.flock(part.held, fcntl.LOCK_EX)
-            yield part
-        finally:
-            os.close(part.held)
-            path.unlink(missing_ok=True)
-
-    def _lock(self, export: Export) -> Path:
-        return self.folder / f".{export.name}.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A file that is being written."""
-
-    path: Path
-    target: Path
-    held: int
-
-    def sync(self) -> None:
-        """Bring what was written to the disk."""
-        os.fsync(self.held)
-
-    def publish(self) -> None:
-        """Give the file its name, on the disk too when this returns."""
-        self.path.replace(self.target)
-        folder = os.open(self.target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            owner, _, done = lock.read_text(encoding="utf-8").partition("\n")
+        except (FileNotFoundError, NotADirectoryError):
+            return "", ""
+        return owner, done

@@ -1,5 +1,6 @@
 """Queries over the lake: a view for each export, nothing but reading, within limits."""
 
+import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,8 @@ import duckdb
 from .connection import limited
 from .declarations import Export, exports
 from .errors import DuckDBError
-from .extension import first_line, identifier, literal
 from .lake import Lake
+from .sql import first_line, identifier, literal, parquet
 
 _EXPLAIN = re.compile(r"\A\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 
@@ -89,7 +90,9 @@ def analysis(lake: Lake, *, only: Sequence[Export] | None = None) -> Iterator[An
     """
     missing = []
     with limited(lake.settings) as connection:
-        folders = [lake.folder, *lake.settings.readable_folders()]
+        folders = [str(folder) for folder in (lake.folder, *lake.settings.readable_folders())]
+        # DuckDB checks a path twice: as the pattern that it is written as, and as what that finds.
+        folders += [glob.escape(folder) for folder in folders]
         listed = ", ".join(literal(f"{folder}{os.sep}") for folder in folders)
         connection.execute(f"SET allowed_directories = [{listed}]")
         connection.execute("SET enable_external_access = false")
@@ -98,10 +101,8 @@ def analysis(lake: Lake, *, only: Sequence[Export] | None = None) -> Iterator[An
             if not files:
                 missing.append(export)
                 continue
-            paths = ", ".join(literal(str(file.path)) for file in files)
-            connection.execute(
-                f"CREATE VIEW {identifier(export.name)} AS FROM read_parquet([{paths}])"
-            )
+            rows = parquet(file.path for file in files)
+            connection.execute(f"CREATE VIEW {identifier(export.name)} AS FROM {rows}")
         connection.execute("SET lock_configuration = true")
         yield Analysis(connection, missing)
 

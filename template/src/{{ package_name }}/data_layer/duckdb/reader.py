@@ -1,13 +1,10 @@
-"""Reading PostgreSQL through DuckDB: several connections, one snapshot."""
+"""Read PostgreSQL through DuckDB: several connections, one snapshot."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from threading import Lock
-from typing import TypeAlias
 
 import duckdb
 from sqlalchemy import URL
@@ -15,26 +12,39 @@ from sqlalchemy import URL
 from .columns import Plan
 from .connection import limited
 from .errors import DuckDBError
-from .extension import first_line, identifier, literal, load
-from .lake import LakeFile
+from .extension import load
 from .period import Period
 from .settings import DuckDBSettings
+from .sql import first_line, identifier, literal, parquet
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without saying so)
 _MICROSECOND = timedelta(microseconds=1)
 _PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
-Place: TypeAlias = "Future[duckdb.DuckDBPyConnection]"
-
-# The years of a file's name have four digits, also those of a week's first and last day.
+# A file's name has room for four digits of a year, also of a week's first and last day.
 YEARS = (1001, 9999)
 
-# An export takes as long as it takes, and ends with its process.
+# An export may take hours; its transactions end with its process.
 _UNHURRIED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The rows of one file: those from `since` up to, not including, `until`.
+
+    Attributes:
+        since: the first moment.
+        until: the moment behind the last one.
+        kept: a file, and the moment up to which its rows are taken over instead of being read.
+    """
+
+    since: datetime
+    until: datetime
+    kept: tuple[Path, datetime] | None = None
+
+
 class Reader:
-    """A plan's rows as of one moment; made by `reading`.
+    """The rows of a plan as of one moment; made by `reading`.
 
     Moments are datetimes of UTC without a zone, whatever the type of the time column.
     """
@@ -45,56 +55,34 @@ class Reader:
         self.connection = connection
         self._plan = plan
         self._settings = settings
-        self._snapshot: str | None = None
-        self._opened = [connection]
-        # Of the server, one for each connection.
+        self._opened: list[duckdb.DuckDBPyConnection] = []
+        # The server's process for each connection.
         self._backends: list[int] = []
-        # Connections that no thread uses now, and who waits for one; never both.
-        self._idle = [connection]
-        self._waiting: deque[Place] = deque()
-        self._lock = Lock()
 
     def begin(self) -> None:
-        """Begin the transaction that all of the reader sees."""
-        self.connection.execute("BEGIN")
-        _order(self.connection, _UNHURRIED)
-        self._backends.append(_backend(self.connection))
+        """Begin the transaction whose snapshot every connection reads."""
+        self._begin(self.connection)
 
-    def share(self, connections: int) -> None:
-        """Let that many threads read at once, all of them the same snapshot."""
+    def share(self, connections: int) -> list[duckdb.DuckDBPyConnection]:
+        """Open connections to the same snapshot; returns that many, the first one included."""
         if connections > 1:
-            row = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchone()
-            self._snapshot = row[0] if row else None
-        # At once, since a statement that fails on the first connection ends the snapshot.
-        for _ in range(connections - 1):
-            opened = self.connection.cursor()
-            self._opened.append(opened)
-            opened.execute("BEGIN")
-            _order(opened, f"SET TRANSACTION SNAPSHOT {literal(self._snapshot or '')}")
-            _order(opened, _UNHURRIED)
-            self._backends.append(_backend(opened))
-            self._idle.append(opened)
+            [snapshot] = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchall()[0]
+            # All now, since a statement that fails on the first connection ends the snapshot.
+            for _ in range(connections - 1):
+                self._begin(self.connection.cursor(), snapshot)
+        return list(self._opened)
 
-    def reserve(self) -> Place:
-        """A connection for one thread alone, once one is idle; who asks first gets it first."""
-        place: Place = Future()
-        with self._lock:
-            if self._idle:
-                place.set_result(self._idle.pop())
-            else:
-                self._waiting.append(place)
-        return place
-
-    def give_back(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Let another thread have it; after a failed statement it fails there too."""
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set_result(connection)
-            else:
-                self._idle.append(connection)
+    def _begin(self, connection: duckdb.DuckDBPyConnection, snapshot: str = "") -> None:
+        self._opened.append(connection)
+        connection.execute("BEGIN")
+        if snapshot:
+            _order(connection, f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
+        _order(connection, _UNHURRIED)
+        [pid] = connection.execute(_ask("SELECT pg_backend_pid()")).fetchall()[0]
+        self._backends.append(int(pid))
 
     def interrupt(self) -> None:
-        """Stop what runs; it raises."""
+        """Stop the statements that run; each raises in its thread."""
         for connection in list(self._opened):
             with suppress(duckdb.Error):
                 connection.interrupt()
@@ -106,16 +94,16 @@ class Reader:
             )
 
     def end(self) -> None:
-        """End the transactions; those of a server that is gone too."""
+        """End the transactions, also those of a server that is gone."""
         for connection in self._opened:
-            # Left to `close`, the reader of a lost connection ends the whole process.
+            # DuckDB's `close` ends the whole process where an open transaction has no server.
             with suppress(duckdb.Error):
                 connection.execute("ROLLBACK")
 
     def unplaced(self) -> bool:
         """Whether a row belongs into no file: without a time, or with one outside of `YEARS`."""
-        time, kind = identifier(self._plan.time), self._plan.time_type
-        first, last = (moment_literal(kind, datetime(year, 1, 1)) for year in YEARS)  # noqa: DTZ001
+        time = identifier(self._plan.time)
+        first, last = (self._moment(datetime(year, 1, 1)) for year in YEARS)  # noqa: DTZ001
         return bool(
             self._number(
                 f"SELECT count(*) FROM (SELECT FROM ({self._plan.base}) AS exported"  # noqa: S608
@@ -141,48 +129,60 @@ class Reader:
         )
         return [row[0] for row in rows.fetchall()]
 
+    def oldest(self) -> datetime | None:
+        """The earliest time in PostgreSQL, but for those that belong into no file."""
+        time = identifier(self._plan.time)
+        zone = " AT TIME ZONE 'UTC'" if self._plan.time_type == "timestamptz" else ""
+        since, until = (datetime(year, 1, 1) for year in YEARS)  # noqa: DTZ001
+        statement = f"SELECT CAST(min({time}){zone} AS timestamp){self._from(since, until)}"
+        found: datetime | None = self.connection.execute(_ask(statement)).fetchall()[0][0]
+        return found
+
     def count(self, since: datetime | None, until: datetime | None) -> int:
-        """The number of rows from `since` up to, not including, `until`."""
+        """The rows of PostgreSQL from `since` up to, not including, `until`."""
         return self._number(f"SELECT count(*){self._from(since, until)}") or 0
 
-    def schema(self) -> list[tuple[str, str]]:
-        """The names and the types of DuckDB that the rows will have."""
-        found = self.connection.execute(f"DESCRIBE {self._select(None, None, ())}")
-        return [(row[0], row[1]) for row in found.fetchall()]
+    def stored(
+        self, files: Iterable[Path], since: datetime | None = None, until: datetime | None = None
+    ) -> int:
+        """The rows of files from `since` up to, not including, `until`; for any thread."""
+        statement = f"SELECT count(*) FROM {parquet(files)}{self._where(since, until)}"  # noqa: S608
+        with self.connection.cursor() as cursor:
+            return int(cursor.execute(statement).fetchall()[0][0])
+
+    def latest_in(self, file: Path) -> datetime | None:
+        """The latest time in a file."""
+        [row] = self.connection.execute(
+            f"SELECT epoch_us(CAST(max({identifier(self._plan.time)}) AS TIMESTAMP))"  # noqa: S608
+            f" FROM {parquet([file])}"
+        ).fetchall()
+        return None if row[0] is None else _EPOCH + row[0] * _MICROSECOND
 
     def write(
         self,
         connection: duckdb.DuckDBPyConnection,
         target: Path,
-        since: datetime,
-        until: datetime,
-        order_by: tuple[str, ...],
-        kept: tuple[Path, datetime] | None,
+        stretch: Stretch,
         about: dict[str, str],
     ) -> int:
-        """Write the rows of a range into a file and return how many it holds.
+        """Write rows into a file and return how many it holds.
 
         Args:
-            connection: what `reserve` gave.
+            connection: one of `share`, which no other thread uses meanwhile.
             target: is overwritten.
-            since: the begin of the range.
-            until: its end, not included.
-            order_by: columns by which the rows are sorted.
-            kept: a file, and the moment up to which its rows are taken over; those from then on
-                come from PostgreSQL.
+            stretch: which rows.
             about: goes into the file's own metadata.
         """
-        if kept is None:
-            rows = self._select(since, until, order_by)
+        time, order_by = self._plan.time, self._plan.order_by
+        if stretch.kept is None:
+            rows = self._select(stretch.since, stretch.until)
         else:
-            file, cut = kept
+            file, cut = stretch.kept
             # Both parts are sorted; behind one another they are too if the time comes first.
-            sorting = "" if order_by[:1] == (self._plan.time,) else f" ORDER BY {_listed(order_by)}"
-            older = moment_literal(self._plan.time_type, cut)
+            sorting = "" if order_by[0] == time else f" ORDER BY {_listed(order_by)}"
             rows = (
-                f"SELECT * FROM (FROM read_parquet({literal(str(file))})"  # noqa: S608
-                f" WHERE {identifier(self._plan.time)} < {older}"
-                f" UNION ALL FROM ({self._select(cut, until, order_by)})){sorting}"
+                f"SELECT * FROM (FROM {parquet([file])}{self._where(None, cut)}"  # noqa: S608
+                f" UNION ALL BY NAME FROM ({self._select(cut, stretch.until)})){sorting}"
             )
         facts = ", ".join(f"{name}: {literal(value)}" for name, value in about.items())
         copy = (
@@ -190,47 +190,40 @@ class Reader:
             f" ROW_GROUP_SIZE {self._settings.row_group_size}, USE_TMP_FILE false,"
             f" KV_METADATA {{{facts}}})"
         )
-        row = connection.execute(copy).fetchone()
-        return int(row[0]) if row else 0
+        return int(connection.execute(copy).fetchall()[0][0])
 
-    def has_all(self, files: Sequence[LakeFile], since: datetime, until: datetime | None) -> bool:
-        """Whether the files hold as many rows from `since` on as PostgreSQL does."""
-        time, total = identifier(self._plan.time), 0
-        for file in files:
-            if midnight(file.end) > since:
-                row = self.connection.execute(
-                    f"SELECT count(*) FROM read_parquet({literal(str(file.path))})"  # noqa: S608
-                    f" WHERE {time} >= {moment_literal(self._plan.time_type, since)}"
-                ).fetchone()
-                total += row[0] if row else 0
-        return total == self.count(since, until)
-
-    def latest_in(self, file: Path) -> datetime | None:
-        """The latest time in a file."""
-        return latest_in(self.connection, self._plan.time, file)
-
-    def _select(
-        self, since: datetime | None, until: datetime | None, order_by: tuple[str, ...]
-    ) -> str:
-        sorting = f" ORDER BY {_listed(order_by)}" if order_by else ""
+    def _select(self, since: datetime, until: datetime) -> str:
+        sorting = f" ORDER BY {_listed(self._plan.order_by)}"
         asked = _ask(f"SELECT {self._plan.selected}{self._from(since, until)}{sorting}")
         replaced = f" REPLACE ({self._plan.replaced})" if self._plan.replaced else ""
         return asked.replace("*", f"*{replaced}", 1)
 
     def _from(self, since: datetime | str | None, until: datetime | None) -> str:
+        return f" FROM ({self._plan.base}) AS exported{self._where(since, until)}"
+
+    def _where(self, since: datetime | str | None, until: datetime | None) -> str:
         """The rows between two moments; the first may be an expression of PostgreSQL."""
         bounds = [
             f"{identifier(self._plan.time)} {sign} "
-            + (bound if isinstance(bound, str) else moment_literal(self._plan.time_type, bound))
+            + (bound if isinstance(bound, str) else self._moment(bound))
             for sign, bound in ((">=", since), ("<", until))
             if bound is not None
         ]
-        where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-        return f" FROM ({self._plan.base}) AS exported{where}"
+        return f" WHERE {' AND '.join(bounds)}" if bounds else ""
+
+    def _moment(self, moment: datetime) -> str:
+        """A moment for the time column, as PostgreSQL and DuckDB write it alike."""
+        kind = self._plan.time_type
+        if kind == "date":
+            # The dates from a moment within a day on are those from the next day on.
+            day = moment.date() + timedelta(days=moment != midnight(moment.date()))
+            return f"DATE '{day.isoformat()}'"
+        zone = "+00" if kind == "timestamptz" else ""
+        return f"CAST('{moment.isoformat(sep=' ')}{zone}' AS {kind})"
 
     def _number(self, statement: str) -> int | None:
-        row = self.connection.execute(_ask(statement)).fetchone()
-        return None if row is None or row[0] is None else int(row[0])
+        found: int | None = self.connection.execute(_ask(statement)).fetchall()[0][0]
+        return found
 
 
 @contextmanager
@@ -243,7 +236,7 @@ def reading(plan: Plan, url: URL, settings: DuckDBSettings) -> Iterator[Reader]:
     # Each thread that reads does its own work; threads of DuckDB would only take turns with them.
     with limited(settings.model_copy(update={"threads": 1})) as connection:
         load(connection, settings)
-        # What DuckDB says of a failed connection names its string: a secret stays out of it.
+        # DuckDB's error of a failed connection quotes its string: the password stays out of it.
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
         reader = Reader(connection, plan, settings)
         try:
@@ -279,7 +272,7 @@ def _secret(url: URL) -> str:
 
 
 def _options(url: URL) -> str:
-    """What libpq shall know beside the secret."""
+    """The options of libpq that are not in the secret."""
     options = {"application_name": f"{_PROGRAM}-duckdb", "connect_timeout": "10"}
     given = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
     return " ".join(
@@ -294,11 +287,6 @@ def _order(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     connection.execute(f"CALL postgres_execute('source', {literal(statement)})")
 
 
-def _backend(connection: duckdb.DuckDBPyConnection) -> int:
-    [pid] = connection.execute(_ask("SELECT pg_backend_pid()")).fetchall()[0]
-    return int(pid)
-
-
 def _ask(statement: str) -> str:
     return f"SELECT * FROM postgres_query('source', {literal(statement)})"  # noqa: S608
 
@@ -310,20 +298,3 @@ def _listed(names: tuple[str, ...]) -> str:
 def midnight(day: date) -> datetime:
     """The moment at which a day begins."""
     return datetime(day.year, day.month, day.day)  # noqa: DTZ001 (moments here are UTC)
-
-
-def latest_in(connection: duckdb.DuckDBPyConnection, time: str, file: Path) -> datetime | None:
-    """The latest time in a file, asked through a connection whose time zone is UTC."""
-    row = connection.execute(
-        f"SELECT epoch_us(CAST(max({identifier(time)}) AS TIMESTAMP))"  # noqa: S608
-        f" FROM read_parquet({literal(str(file))})"
-    ).fetchone()
-    return None if row is None or row[0] is None else _EPOCH + row[0] * _MICROSECOND
-
-
-def moment_literal(kind: str, moment: datetime) -> str:
-    """A moment as PostgreSQL and DuckDB write it alike, for a column of that type."""
-    if kind == "date":
-        return f"DATE '{moment:%Y-%m-%d}'"
-    zone = "+00" if kind == "timestamptz" else ""
-    return f"CAST('{moment.isoformat(sep=' ')}{zone}' AS {kind})"

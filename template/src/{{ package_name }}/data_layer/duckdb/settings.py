@@ -41,13 +41,6 @@ class DuckDBSettings(Settings):
     def _split(cls, value: object) -> object:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
-    @field_validator("lake")
-    @classmethod
-    def _no_pattern(cls, lake: Path) -> Path:
-        if set(str(lake)) & set("*?["):
-            raise ValueError("it holds one of * ? [, which DuckDB takes for a pattern")
-        return lake
-
     def lake_folder(self) -> Path:
         """The lake as an absolute path."""
         return self.lake if self.lake.is_absolute() else (root() / self.lake).resolve()

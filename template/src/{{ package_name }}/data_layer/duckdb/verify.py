@@ -1,96 +1,103 @@
-"""Whether the files of an export have as many rows as the database."""
+"""Whether the files of an export have the rows that the database has."""
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 
 from ..database import Database
-from ..database.bulk.copy import driver_of
-from .columns import Plan, plan
+from .columns import plan
 from .declarations import Export
-from .export import rows_of
-from .extension import identifier
-from .lake import Lake, LakeFile
-from .reader import latest_in, midnight, moment_literal
+from .errors import DuckDBError
+from .lake import Lake
+from .reader import Reader, midnight, reading
+from .sql import first_line
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One file and the rows of its period, up to the newest moment that it holds."""
+    """The rows of one file, and those of the same time in the database.
 
-    file: LakeFile
+    Attributes:
+        file: the file.
+        since: from when on rows were counted; earlier ones have left the database.
+        rows: in the file.
+        in_database: in the database.
+        due: whether an export has read that time for the last time. What the next one reads again
+            may differ until then.
+    """
+
+    file: Path
+    since: datetime
     rows: int
     in_database: int
+    due: bool
 
     @property
     def agrees(self) -> bool:
-        """Whether both have the same number of rows, or the database has dropped all of them."""
-        return self.in_database in (self.rows, 0)
+        """Whether both have the same number of rows."""
+        return self.in_database == self.rows
 
     @property
     def sentence(self) -> str:
         """What was found."""
-        if self.agrees and self.in_database != self.rows:
-            return f"{self.file.path.name}: {self.rows:,} rows, of which the database keeps none."
         if self.agrees:
-            return f"{self.file.path.name}: {self.rows:,} rows, as in the database."
+            return f"{self.file.name}: {self.rows:,} rows, as in the database."
+        tail = "." if self.due else "; the next export reads these again."
         return (
-            f"{self.file.path.name} has {self.rows:,} rows from {self.file.begin}, the database "
-            f"{self.in_database:,}."
+            f"{self.file.name} has {self.rows:,} rows from {self.since:%Y-%m-%d %H:%M}, the "
+            f"database {self.in_database:,}{tail}"
         )
 
 
 async def compare(
     database: Database, lake: Lake, export: Export, *, newest: int | None = None
 ) -> list[Compared]:
-    """Count the rows of each file, and of its period in the database.
+    """Count the rows of each file, and of the same time in the database.
+
+    Rows are counted from the oldest one that the database still has, up to the newest exported
+    one.
 
     Args:
         database: the layer's database.
         lake: where the files are.
         export: which files.
         newest: compare only that many of the newest files.
+
+    Raises:
+        DuckDBError: the database or a file can't be read.
     """
-    files = lake.files(export)
-    chosen = files if newest is None else files[-newest:]
-    if not chosen:
-        return []
     planned = await plan(database, export)
-    counts = await asyncio.to_thread(_counts, chosen)
-    until = await asyncio.to_thread(_until, planned, chosen[-1])
+
+    def work() -> list[Compared]:
+        try:
+            with reading(planned, database.engine.url, lake.settings) as reader:
+                return _compare(reader, lake, export, newest)
+        except duckdb.Error as error:
+            raise DuckDBError(
+                f"The rows of {export.name} can't be counted: {first_line(error)}."
+            ) from None
+
+    return await asyncio.to_thread(work)
+
+
+def _compare(reader: Reader, lake: Lake, export: Export, newest: int | None) -> list[Compared]:
+    files = lake.files(export)
+    last = reader.latest_in(files[-1].path) if files else None
+    oldest = reader.oldest()
+    if last is None or oldest is None:
+        return []
+    again = last - export.late
     found = []
-    async with database.read_only(snapshot=True) as session:
-        driver, _ = await driver_of(session)
-        for file, rows in zip(chosen, counts, strict=True):
-            last = until if file is chosen[-1] else None
-            statement = _count(planned, file, last)
-            async with driver.cursor() as cursor:
-                await cursor.execute(statement.encode())
-                row: Any = await cursor.fetchone()
-            found.append(Compared(file, rows, row[0]))
+    for file in files if newest is None else files[-newest:]:
+        begin, end = midnight(file.begin), midnight(file.end)
+        for since, until, due in (
+            (max(begin, oldest), min(end, again), True),
+            (max(begin, oldest, again), min(end, last + timedelta.resolution), False),
+        ):
+            if since < until:
+                rows = reader.stored([file.path], since, until)
+                found.append(Compared(file.path, since, rows, reader.count(since, until), due))
     return found
-
-
-def _counts(files: list[LakeFile]) -> list[int]:
-    with duckdb.connect() as connection:
-        return [rows_of(connection, file.path) for file in files]
-
-
-def _until(planned: Plan, file: LakeFile) -> datetime | None:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        return latest_in(connection, planned.time, file.path)
-
-
-def _count(planned: Plan, file: LakeFile, last: datetime | None) -> str:
-    """The newest file is not complete yet, so only what it could hold is counted."""
-    time = identifier(planned.time)
-    since = moment_literal(planned.time_type, midnight(file.begin))
-    until = moment_literal(planned.time_type, midnight(file.end))
-    condition = f"{time} >= {since} AND {time} < {until}"
-    if last is not None:
-        condition += f" AND {time} <= {moment_literal(planned.time_type, last)}"
-    return f"SELECT count(*) FROM ({planned.base}) AS exported WHERE {condition}"  # noqa: S608
