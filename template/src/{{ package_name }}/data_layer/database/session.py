@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -76,6 +76,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._engines: dict[tuple[tuple[str, Any], ...], AsyncEngine] = {(): engine}
         event.listen(engine.sync_engine, "handle_error", as_violation)
 
     @classmethod
@@ -187,62 +188,66 @@ class Database:
         self, session_class: type[SessionType], **options: Any
     ) -> AsyncIterator[SessionType]:
         committing = False
-        async with self._connection() as connection:
-            # A session bound to a connection keeps these options in every transaction it begins.
-            await connection.execution_options(**options)
-            driver = (await connection.get_raw_connection()).driver_connection
-            async with session_class(connection, expire_on_commit=False) as session:
-                try:
-                    yield session
+        async with session_class(self._engine_with(**options), expire_on_commit=False) as session:
+            connection = await self._connect(session)
+            driver = _driver_of(connection)
+            try:
+                yield session
+                if session.new or session.dirty or session.deleted:
                     await session.flush()
-                    if (
-                        driver is not None
-                        and driver.info.transaction_status == TransactionStatus.INERROR
-                    ):
-                        # The server would answer COMMIT with a silent ROLLBACK.
-                        raise TransactionAborted(
-                            "A statement failed within the transaction and its error did not leave "
-                            "the block, so nothing of it was written; let the error pass, or put "
-                            "the statement into `async with session.begin_nested()`."
-                        )
-                    committing = True
-                    await session.commit()
-                except (SQLAlchemyError, psycopg.Error, Violation) as error:
-                    if driver is not None and driver.closed:
-                        await connection.invalidate()
-                        if committing:
-                            await _run_effects(session, unknown=True)
-                        raise self._unreachable(error, committing=committing) from error
-                    if timeout := _timeout(error):
-                        raise timeout from error
-                    # SQLAlchemy's are translated by now; this is for a cursor of the driver.
-                    if violation := violation_of(error):
-                        raise violation from error
-                    raise
-                except BaseException:
-                    # A rollback that fails must not hide the error that it is for.
-                    try:
-                        await session.rollback()
-                    except SQLAlchemyError:
-                        await connection.invalidate()
+                if (
+                    driver is not None
+                    and driver.info.transaction_status == TransactionStatus.INERROR
+                ):
+                    # The server would answer COMMIT with a silent ROLLBACK.
+                    raise TransactionAborted(
+                        "A statement failed within the transaction and its error did not leave "
+                        "the block, so nothing of it was written; let the error pass, or put "
+                        "the statement into `async with session.begin_nested()`."
+                    )
+                committing = True
+                await session.commit()
+            except (SQLAlchemyError, psycopg.Error, Violation) as error:
+                if driver is not None and driver.closed:
+                    await session.invalidate()
                     if committing:
                         await _run_effects(session, unknown=True)
-                    raise
+                    raise self._unreachable(error, committing=committing) from error
+                if timeout := _timeout(error):
+                    raise timeout from error
+                # SQLAlchemy's are translated by now; this is for a cursor of the driver.
+                if violation := violation_of(error):
+                    raise violation from error
+                raise
+            except BaseException:
+                # A rollback that fails must not hide the error that it is for.
+                try:
+                    await session.rollback()
+                except SQLAlchemyError:
+                    await session.invalidate()
+                if committing:
+                    await _run_effects(session, unknown=True)
+                raise
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        async with AsyncExitStack() as stack:
-            try:
-                connection = await stack.enter_async_context(self.engine.connect())
-            except NoFreeConnection as error:
-                raise PoolExhausted(
-                    f"All connections of the pool to {_address(self.engine.url)} are in use and "
-                    "none came free in time; shorten the transactions, or raise "
-                    "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
-                ) from error
-            except DBAPIError as error:
-                raise self._unreachable(error) from error
-            yield connection
+    def _engine_with(self, **options: Any) -> AsyncEngine:
+        """The engine, or one on its pool whose every transaction has these options."""
+        key = tuple(sorted(options.items()))
+        if key not in self._engines:
+            # Kept, since making one costs as much as a query.
+            self._engines[key] = self.engine.execution_options(**options)
+        return self._engines[key]
+
+    async def _connect(self, session: AsyncSession) -> AsyncConnection:
+        try:
+            return await session.connection()
+        except NoFreeConnection as error:
+            raise PoolExhausted(
+                f"All connections of the pool to {_address(self.engine.url)} are in use and "
+                "none came free in time; shorten the transactions, or raise "
+                "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
+            ) from error
+        except DBAPIError as error:
+            raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception, *, committing: bool = False) -> DatabaseUnreachable:
         outcome = (
@@ -255,6 +260,13 @@ class Database:
             f"The database {_address(self.engine.url)} can't be reached ({_reason(error)}); start "
             f"the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
         )
+
+
+def _driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any] | None:
+    # Not by get_raw_connection, which costs a switch of greenlets for what is there already.
+    pooled = connection.sync_connection.connection if connection.sync_connection else None
+    driver: psycopg.AsyncConnection[Any] | None = pooled.driver_connection if pooled else None
+    return driver
 
 
 async def _run_effects(session: ReadSession, *, unknown: bool = False) -> None:

@@ -16,7 +16,7 @@ def set_etag(response: Response, version: int) -> None:
     response.headers["ETag"] = f'"{version}"'
 
 
-def expected_version(
+async def expected_version(
     request: Request,
     if_match: Annotated[
         str | None,
