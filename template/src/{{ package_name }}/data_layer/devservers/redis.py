@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from ..errors import DataLayerError
 
 PREFIX = f"{__name__.partition('.')[0]}-valkey-"
-START_TIMEOUT = 15.0
+START_TIMEOUT = 60.0
 PORT_ATTEMPTS = 5
 
 # The shell ends with the server. Beside it waits a reader: it ends the server when this process
