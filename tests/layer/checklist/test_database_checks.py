@@ -26,6 +26,7 @@ from my_project.data_layer.devservers.postgresql import (
     embedded_server,
 )
 from tests.data_layer.fixtures import connect
+from tests.layer.servers import restart
 
 ROLE = "checked"
 PASSWORD = "generated-kZ3Xh0Jc1q"
@@ -230,7 +231,7 @@ async def test_a_server_that_asks_for_no_password_fails(
     own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (own_server.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-    own_server.restart()
+    restart(own_server)
     monkeypatch.chdir(tmp_path)
     configure(monkeypatch, own_server.url)
 
@@ -252,7 +253,7 @@ async def test_statement_statistics_are_looked_for(
         connection.execute('CREATE EXTENSION pg_stat_statements SCHEMA "Statistics"')
         connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
     not_loaded = await ask("DL-PG-06")
-    own_server.restart()
+    restart(own_server)
     loaded = await ask("DL-PG-06")
 
     assert absent.verdict is Verdict.ADVICE

@@ -14,6 +14,7 @@ from my_project.data_layer.database import (
 )
 from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from tests.data_layer.fixtures import settings_of
+from tests.layer.servers import kill, restart
 
 from .tables import SCHEMA, Account, Doctor, Model
 
@@ -50,7 +51,7 @@ async def test_a_server_that_dies_within_a_transaction(
         async with own.transaction() as session:
             session.add(Account(owner="lost"))
             await session.flush()
-            await asyncio.to_thread(own_server.kill)
+            await asyncio.to_thread(kill, own_server)
             await session.execute(select(1))
     assert_tells(raised.value, own_server)
     with pytest.raises(DatabaseUnreachable) as raised:
@@ -66,7 +67,7 @@ async def test_a_commit_that_breaks_is_in_doubt(own: Database, own_server: Embed
         async with own.transaction() as session:
             session.add(Account(owner="in doubt"))
             await session.flush()
-            await asyncio.to_thread(own_server.kill)
+            await asyncio.to_thread(kill, own_server)
 
 
 async def test_an_error_of_the_body_is_not_hidden_by_a_dead_server(
@@ -76,7 +77,7 @@ async def test_an_error_of_the_body_is_not_hidden_by_a_dead_server(
         async with own.transaction() as session:
             session.add(Account(owner="lost"))
             await session.flush()
-            await asyncio.to_thread(own_server.kill)
+            await asyncio.to_thread(kill, own_server)
             raise ZeroDivisionError
     await asyncio.to_thread(own_server.start)
     assert await owners(own) == []
@@ -85,7 +86,7 @@ async def test_an_error_of_the_body_is_not_hidden_by_a_dead_server(
 async def test_the_pool_recovers_from_a_restart(own: Database, own_server: EmbeddedServer) -> None:
     async with own.transaction(), own.transaction(), own.read_only():
         pass
-    await asyncio.to_thread(own_server.restart)
+    await asyncio.to_thread(restart, own_server)
     # Every pooled connection is dead now; no one shall notice.
     async with own.transaction() as session:
         session.add(Account(owner="ada"))
@@ -103,7 +104,7 @@ async def test_a_serializable_transaction_does_not_retry_a_dead_server(
         nonlocal runs
         runs += 1
         await session.execute(select(1))
-        await asyncio.to_thread(own_server.kill)
+        await asyncio.to_thread(kill, own_server)
 
     with pytest.raises(DatabaseUnreachable):
         await own.serializable(work)
@@ -124,7 +125,7 @@ async def test_a_kill_during_a_load_loses_nothing_that_was_acknowledged(
         async def sent() -> AsyncIterator[tuple[str, bool]]:
             for index, row in enumerate(rows(number)):
                 if die and index == batch // 2:
-                    await asyncio.to_thread(own_server.kill)
+                    await asyncio.to_thread(kill, own_server)
                 yield row
 
         async with own.transaction() as session:
@@ -160,4 +161,4 @@ async def test_a_kill_during_a_stream_is_an_error(
         async with own.read_only() as session:
             async for (number,) in copy_out(session, query):
                 if number == 1_000:
-                    await asyncio.to_thread(own_server.kill)
+                    await asyncio.to_thread(kill, own_server)

@@ -21,6 +21,7 @@ from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from my_project.data_layer.errors import DataLayerError
 from my_project.data_layer.http import Readiness, create_api
 from tests.layer import PATIENCE
+from tests.layer.servers import kill
 
 from .conftest import served
 
@@ -192,7 +193,7 @@ async def test_requests_succeed_again_when_the_database_is_back(
         assert (await client.get("/health/ready")).status_code == 503
         own_server.start()
         assert (await client.get("/health/ready")).status_code == 200
-        own_server.kill()
+        kill(own_server)
         assert (await client.get("/health/ready")).status_code == 503
         own_server.start()
         assert (await client.get("/health/ready")).status_code == 200

@@ -120,5 +120,7 @@ async def test_a_wrong_limit_ends_the_start_with_a_sentence(
     database_settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_MAX_BODY_SIZE", "much")
-    with pytest.raises(SystemExit, match=r"HTTP_MAX_BODY_SIZE in \.env or the environment is wrong"):
+    with pytest.raises(
+        SystemExit, match=r"HTTP_MAX_BODY_SIZE in \.env or the environment is wrong"
+    ):
         create_api("test", settings=database_settings)
