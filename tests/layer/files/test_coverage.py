@@ -16,6 +16,8 @@ from my_project.data_layer.files.coverage import looks_like_series
         ("Binance_BTC_USDT_1h_20230101_20231231.parquet", True),
         ("binance_btcusdt_2023-01-01_2023-12-31.parquet", True),
         ("binance_btcusdt_1h_2023.parquet", True),
+        ("binance.com_btcusdt_1h_20230101_20231231.parquet", True),
+        ("binance_BTC_1h_20230101_20231231.csv.gz", True),
         ("binance_btcusdt_1M_2023_2024.csv", True),
         ("ghcn_daily_by_year_v3.csv", False),
         ("yellow_tripdata_2023-01.parquet", False),

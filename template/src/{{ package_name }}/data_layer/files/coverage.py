@@ -72,7 +72,7 @@ def series_names(paths: Iterable[Path]) -> list[SeriesName]:
 
 def looks_like_series(name: str) -> bool:
     """Whether somebody who wrote this name, right or wrong, meant a time series."""
-    return _ALMOST.search(name.partition(".")[0]) is not None
+    return _ALMOST.search(name.removesuffix(".gz").rpartition(".")[0]) is not None
 
 
 _ONE_DAY = timedelta(days=1)
