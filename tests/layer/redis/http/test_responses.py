@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import TypeAdapter
 
 from my_project.data_layer.redis import TimeToLive
-from my_project.data_layer.redis.http import CacheDependency, Representation, respond
+from my_project.data_layer.redis.http import Representation, respond
 from my_project.data_layer.redis.policies import Computed, Source
 from tests.layer.redis.servers import OwnServer
 
@@ -30,7 +30,7 @@ def routes(app: FastAPI, *, max_age: int = 0) -> Backend:
     backend = Backend()
 
     @app.get("/notes/{number}")
-    async def notes(number: int, request: Request, cache: CacheDependency) -> Response:
+    async def notes(number: int, request: Request) -> Response:
         async def load() -> bytes:
             backend.asked += 1
             language = request.headers.get("accept-language", "en")
@@ -38,7 +38,7 @@ def routes(app: FastAPI, *, max_age: int = 0) -> Backend:
             found = {"text": backend.text, "language": language, "user": user}
             return JSON.dump_json({**found, "query": str(request.query_params)})
 
-        return await respond(request, cache, PAGE, load, max_age=max_age, vary=["Accept-Language"])
+        return await respond(request, PAGE, load, max_age=max_age, vary=["Accept-Language"])
 
     return backend
 

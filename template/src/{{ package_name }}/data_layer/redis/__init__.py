@@ -1,4 +1,4 @@
-"""Ephemeral data in Redis: the cache, keys, times to live, and the one door to the server."""
+"""Data in Redis that can be made again: the cache, keys, times to live, and the store."""
 
 from .cache import Cache, cached
 from .errors import InvalidKey, InvalidTimeToLive, RedisLayerError, RedisUnavailable

@@ -1,15 +1,15 @@
-"""A circuit breaker: what has failed several times in a row is left alone for a while."""
+"""A circuit breaker: a server that failed several times in a row is left alone for a while."""
 
 import time
 from collections.abc import Callable
 
 
 class Breaker:
-    """Says whether to try, from how the last attempts ended.
+    """Decides whether to try, by how the last attempts ended.
 
-    Closed, everybody tries. After `failures` in a row it opens, and nobody does for `pause`
-    seconds. Then one attempt goes through, alone: its success closes the breaker, its failure
-    opens it for another pause.
+    While it is closed, everybody tries. After `failures` in a row it opens, and nobody tries for
+    `pause` seconds. Then one attempt goes through: its success closes the breaker, and its failure
+    keeps it open for another pause.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Breaker:
         return self._failures >= self._allowed
 
     def allows(self) -> bool:
-        """Whether to try now; who gets a yes must report how it ended."""
+        """Whether to try now. After a yes the caller reports `succeeded` or `failed`."""
         if not self.is_open:
             return True
         now = self._clock()

@@ -16,4 +16,4 @@ class InvalidTimeToLive(RedisLayerError):
 
 
 class RedisUnavailable(RedisLayerError):
-    """Redis did not answer, or has not for so long that it isn't asked for the moment."""
+    """Redis did not answer, or failed so often that it is left alone for a moment."""

@@ -1,4 +1,4 @@
-"""The one door to Redis: every operation within its time, none while Redis is down."""
+"""The store: every operation on Redis ends in time, and none begins while Redis is down."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-# What says that the server, and not the command, is at fault.
+# Errors of the server, not of the command.
 _DOWN = (
     NoConnection,
     NoAnswer,
@@ -49,9 +49,8 @@ _DOWN = (
     AuthenticationError,
     NoPermissionError,
 )
-# The same where redis-py has no class for it: a disk that is full, replicas that are missing, a
-# script of somebody's that does not end, rights that are missing in a script. A pipeline puts words
-# of its own before them.
+# Such errors for which redis-py has no class: a full disk, missing replicas, another program's
+# script that does not end, missing rights in a script. A pipeline puts its own words before them.
 _AT_FAULT = re.compile(
     r"(?:^|caused error: )"
     r"(?:MISCONF |NOREPLICAS |BUSY |ACL failure in script|The user executing the script can't run)"
@@ -121,7 +120,7 @@ class Store:
             async with asyncio.timeout(self.settings.timeout), self._places:
                 result = await operation(self.client)
         except OutOfMemoryError as error:
-            # The server is well; only this write has no place.
+            # The server is well; it has no room for this write.
             self._breaker.succeeded()
             self.counts["out_of_memory"] += 1
             raise RedisUnavailable(

@@ -1,4 +1,4 @@
-"""Ephemeral data for the HTTP API: what opens with the application, and dependencies of routes."""
+"""Redis in the HTTP API: limits, sessions, cached responses, live messages."""
 
 from .events import LastEventId, LiveDependency, events, live_of, subscription_to
 from .limits import LimiterDependency, QuotaExceeded, client_address, limited, limiter_of

@@ -30,7 +30,7 @@ LiveDependency = Annotated[Live, Depends(live_of)]
 def subscription_to(channel: str) -> Callable[..., AsyncIterator[Subscription]]:
     """A dependency that subscribes for as long as the answer lasts.
 
-    Redis down is an answer of 503, since it is resolved before the stream begins.
+    While Redis is down the client gets 503, since it subscribes before the stream begins.
     """
 
     async def subscribe(

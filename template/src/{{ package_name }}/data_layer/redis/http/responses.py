@@ -33,7 +33,6 @@ class Representation(BaseModel):
 
 async def respond(
     request: Request,
-    cache: Cache,
     policy: Policy[Representation],
     load: Callable[[], Awaitable[bytes]],
     *,
@@ -41,7 +40,7 @@ async def respond(
     max_age: int = 0,
     vary: Sequence[str] = (),
 ) -> Response:
-    """Answer a GET from the cache, with 304 where the client has it already.
+    """Answer a GET from the application's cache, with 304 where the client has it already.
 
     A request that says who sends it (`Authorization`, or any cookie) gets a response of its own:
     it is neither taken from the cache nor put there, and no proxy may keep it. So a route that
@@ -61,6 +60,7 @@ async def respond(
         body = await load()
         return Representation(body=body.decode(), etag=f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
+    cache: Cache = request.app.state.cache
     personal = any(name in request.headers for name in PERSONAL)
     if personal:
         found = await make()
