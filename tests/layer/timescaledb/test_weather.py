@@ -156,6 +156,66 @@ async def test_rows_older_than_the_retention_are_refused_and_nothing_is_written(
         assert await session.scalar(select(func.count()).select_from(Reading)) == 0
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "words"),
+    [
+        (datetime(2026, 1, 1), None, "has no time zone"),  # noqa: DTZ001
+        (None, datetime(2026, 1, 1), "has no time zone"),  # noqa: DTZ001
+        (BEGIN, BEGIN - timedelta(days=1), "is not after its begin"),
+    ],
+)
+async def test_odd_bounds_of_a_refresh_are_refused(
+    stations: Database, since: datetime | None, until: datetime | None, words: str
+) -> None:
+    with pytest.raises(TimescaleDBError, match=rf"weather_hourly .*{words}"):
+        await refresh(stations, HOURLY, since=since, until=until)
+
+
+@pytest.mark.standard("DL-TS-03")
+@pytest.mark.standard("DL-TS-06")
+async def test_a_backfill_leaves_the_columnar_chunks_that_it_does_not_write(
+    stations: Database, weather: Project
+) -> None:
+    base = [Row(1, BEGIN + timedelta(hours=6 * n), 1.0, 0.0) for n in range(80)]
+    await backfill(stations, Reading, base, key=["station_id", "taken_at"])
+    weather.query(
+        "DO $$ DECLARE chunk regclass; BEGIN FOR chunk IN SELECT show_chunks('readings') LOOP"
+        " CALL convert_to_columnstore(chunk); END LOOP; END $$"
+    )
+    # Less than the rows of one chunk: a backfill is not held to it.
+    [(database,)] = weather.query("SELECT current_database()")
+    weather.query(
+        f"ALTER DATABASE {database} SET timescaledb.max_tuples_decompressed_per_dml_transaction = 1"
+    )
+    states = weather.query(CHUNKS)
+    assert {status for _, status in states} == {1}
+    await stations.engine.dispose()
+    try:
+        done = await backfill(
+            stations,
+            Reading,
+            [base[30]._replace(celsius=9.0), base[31], Row(2, base[31].taken_at, 3.0, 0.0)],
+            key=["station_id", "taken_at"],
+        )
+    finally:
+        weather.query(
+            f"ALTER DATABASE {database}"
+            " RESET timescaledb.max_tuples_decompressed_per_dml_transaction"
+        )
+    assert (done.rows.inserted, done.rows.updated, done.rows.unchanged) == (1, 1, 1)
+    touched = [old for old, new in zip(states, weather.query(CHUNKS), strict=True) if old != new]
+    assert len(touched) == 1
+    async with stations.read_only() as session:
+        assert await session.scalar(select(func.sum(Reading.celsius))) == 80 + 8 + 3
+
+
+CHUNKS = """
+    SELECT id, status FROM _timescaledb_catalog.chunk WHERE table_name IN (
+        SELECT chunk_name FROM timescaledb_information.chunks WHERE hypertable_name = 'readings'
+    ) ORDER BY id
+"""
+
+
 @pytest.mark.standard("DL-TS-09")
 async def test_a_backfill_into_time_that_was_dropped_is_refused(
     stations: Database, weather: Project

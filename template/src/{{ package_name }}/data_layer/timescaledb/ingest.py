@@ -76,6 +76,10 @@ async def backfill(
         connection = await session.connection()
         # Before the rows come, which make chunks where others were dropped.
         bounds = [await connection.run_sync(_bound, level) for level in levels]
+        # The server's own limit would end a load into many columnar chunks in its midst.
+        await session.execute(
+            text("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+        )
         done = await upsert(
             session,
             hypertable.table,
@@ -119,8 +123,20 @@ async def refresh(
         until: the end of the window; the newest data when None.
 
     Raises:
-        TimescaleDBError: the window begins where the source has dropped rows, or may by now.
+        TimescaleDBError: a bound has no time zone; the end is not after the begin; or the window
+            begins where the source has dropped rows, or may by now.
     """
+    for time_ in (since, until):
+        if time_ is not None and time_.utcoffset() is None:
+            raise TimescaleDBError(
+                f"The bound {time_} of the refresh of {aggregate.name} has no time zone; give it "
+                "one, for example with tzinfo=UTC."
+            )
+    if since is not None and until is not None and since >= until:
+        raise TimescaleDBError(
+            f"The refresh of {aggregate.name} would end at {until}, which is not after its begin "
+            f"at {since}; exchange since and until."
+        )
     async with database.transaction() as session:
         connection = await session.connection()
         bound = await connection.run_sync(_bound, aggregate)
