@@ -108,6 +108,38 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: ContinuousAggregate("hourly", counted(table().c["at"], "1 hour")),
         "exactly one hypertable",
     ),
+    "a retention of None": (
+        lambda: Hypertable("at", retention=None),  # type: ignore[arg-type]
+        "or KEEP to keep all",
+    ),
+    "a number for an interval": (
+        lambda: Hypertable("at", retention=90),  # type: ignore[arg-type]
+        "'90' is no span of time",
+    ),
+    "dropped before it is columnar": (
+        lambda: Hypertable(table().c["at"], retention="3 days").state(),
+        "The chunks of readings are dropped at the age of 3 days",
+    ),
+    "buckets dropped before they are columnar": (
+        lambda: ContinuousAggregate(
+            "hourly",
+            counted(hypertable(KEEP).c["at"], "1 hour"),
+            retention="30 days",
+            columnstore_after="60 days",
+        ),
+        "The chunks of hourly are dropped",
+    ),
+    "a name of 64 bytes": (
+        lambda: ContinuousAggregate("ü" * 32, counted(hypertable(KEEP).c["at"], "1 hour")),
+        "has 64; choose a shorter one",
+    ),
+    "a table's name of 64 bytes": (
+        lambda: Hypertable(
+            Table("x" * 64, MetaData(), Column("at", DateTime(timezone=True))).c["at"],
+            retention=KEEP,
+        ),
+        "cuts names off after 63 bytes",
+    ),
     "no such time zone": (
         lambda: time_bucket("1 day", table().c["at"], timezone="Mars/Olympus"),
         "no time zone",

@@ -16,7 +16,7 @@ from sqlalchemy import (
     select,
 )
 
-from my_project.data_layer.database import Database
+from my_project.data_layer.database import NAMING_CONVENTION, Database, Violation, copy_in
 from my_project.data_layer.timescaledb import (
     KEEP,
     ContinuousAggregate,
@@ -28,7 +28,7 @@ from my_project.data_layer.timescaledb import (
 from tests.data_layer.fixtures import settings_of
 from tests.layer.timescaledb.conftest import Project
 
-metadata = MetaData()
+metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 TICKS = Table(
     "ticks",
@@ -97,6 +97,20 @@ async def test_dates_are_the_same_days_in_every_time_zone(
 ) -> None:
     await backfill(database, DAYS, [{"day": date(2026, 1, 5), "value": 3}], key=["day"])
     assert project.query("SELECT bucket, sum::int FROM days_by_week") == [(date(2026, 1, 5), 3)]
+
+
+async def test_errors_name_no_chunk(database: Database) -> None:
+    rows = [{"day": date(2026, 1, 5), "value": 3}]
+    await backfill(database, DAYS, rows, key=["day"])
+    with pytest.raises(Violation, match=r"^Another row has these values already; pk_days allows"):
+        async with database.transaction() as session:
+            await session.execute(DAYS.insert(), rows)
+    with pytest.raises(
+        Violation, match=r"rows for days: Another row has .* pk_days allows"
+    ) as told:
+        async with database.transaction() as session:
+            await copy_in(session, DAYS, rows)
+    assert (told.value.table, told.value.constraint) == (None, "pk_days")
 
 
 async def test_rows_without_a_time_are_refused(database: Database) -> None:

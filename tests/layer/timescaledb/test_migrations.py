@@ -196,6 +196,28 @@ async def test_autogenerate_finds_the_change_and_both_ways_arrive(
     assert readings.query(OBJECTS) == after
 
 
+ODD = READINGS.replace(
+    'Column("value", Double),', 'Column("value", Double), Column("kind", Text),'
+).replace(
+    'func.count().label("n"),\n        ).group_by(readings',
+    'func.count().label("n"),\n'
+    '            func.max(readings.c.kind + ", " + readings.c.kind).label("pair"),\n'
+    '            func.max(readings.c.kind + "  \\n (FROM % \\\\ \'\' :x").label("odd"),\n'
+    "        ).group_by(readings",
+)
+
+
+async def test_texts_within_a_select_stay_as_they_are(project: Project) -> None:
+    project.models(ODD)
+    await project.autogenerate()
+    await project.upgrade()
+    await project.check()
+    project.query("INSERT INTO readings VALUES (1, now(), 1, 'a')")
+    assert project.query("SELECT pair, odd FROM readings_hourly") == [
+        ("a, a", "a  \n (FROM % \\ '' :x")
+    ]
+
+
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename = 'readings' ORDER BY indexname"
 
 PLAIN = """

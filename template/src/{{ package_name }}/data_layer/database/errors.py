@@ -49,7 +49,7 @@ class Violation(DataLayerError):
 
     Attributes:
         kind: what is broken; "value" when no constraint is, but a value does not fit its type.
-        table: the name of the table; None when the server does not say.
+        table: the name of the table; None when the server does not say, as for a hypertable.
         constraint: the name of the constraint; None for "not null" and "value".
         column: the column that must not be null; None for every other kind.
     """
@@ -111,6 +111,11 @@ _KINDS: dict[str, Kind] = {
 }
 
 
+# TimescaleDB tells of the part of the table that the row is for, and of its copy of the constraint.
+_CHUNK = re.compile(r"(compress)?_hyper_\d+_\d+_chunk")
+_OF_CHUNK = re.compile(r"^\d+_\d+_")
+
+
 def violation_of(error: BaseException) -> Violation | None:
     """What a driver's error says about a row, without the row; None when it is of another kind.
 
@@ -120,6 +125,8 @@ def violation_of(error: BaseException) -> Violation | None:
     diagnosis = error.diag if isinstance(error, psycopg.Error) else None
     table = diagnosis.table_name if diagnosis else None
     constraint = diagnosis.constraint_name if diagnosis else None
+    if table and _CHUNK.fullmatch(table):
+        table, constraint = None, constraint and _OF_CHUNK.sub("", constraint)
     column = None
     place = f" of {table}" if table else ""
     kind = _KINDS.get(state or "")

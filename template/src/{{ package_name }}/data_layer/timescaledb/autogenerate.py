@@ -1,5 +1,6 @@
 """What `alembic revision --autogenerate` finds different, and how it writes it down."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 
@@ -419,10 +420,9 @@ def render_nothing(_context: AutogenContext, _operation: ts.Implied) -> list[str
 
 
 def _multiline(query: str) -> str:
-    if '"""' in query or "\\" in query:
-        return repr(query)
-    lines = "\n".join(f"    {line}".rstrip() for line in query.strip().split("\n"))
-    return f'"""\n{lines}\n    """'
+    """The very text, in lines that end where a word does; only a reader of SQL may re-indent it."""
+    lines = re.findall(r".{1,76}(?<=\s)|.{1,76}", query, re.DOTALL)
+    return "".join(["(\n", *(f"        {line!r}\n" for line in lines), "    )"])
 
 
 _plugin = autogenerate_plugin("timescaledb")

@@ -1,7 +1,7 @@
 """Hypertables and continuous aggregates, declared beside the models (DL-TS-02 to DL-TS-05)."""
 
 import zoneinfo
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
@@ -38,6 +38,7 @@ _AGGREGATES = "timescaledb.aggregates"
 _AGGREGATE = "timescaledb.aggregate"
 
 _DAY = 86_400
+_LONGEST_NAME = 63
 
 
 class Hypertable(SchemaItem):
@@ -93,6 +94,7 @@ class Hypertable(SchemaItem):
 
     def _set_parent(self, parent: Any, **_: Any) -> None:
         self.table: Table = parent
+        _refuse_long_names([parent.name])
         declared = parent.metadata.info.setdefault(_HYPERTABLES, {})
         if parent.key in declared:
             raise TimescaleDBError(f"The table {parent.name} is declared a hypertable twice.")
@@ -152,6 +154,7 @@ class Hypertable(SchemaItem):
                 self._segment_by,
                 self._order_by,
                 self.time_column,
+                self.retention,
             ),
             self.columnstore_after,
             self.retention,
@@ -284,6 +287,7 @@ class ContinuousAggregate:
         order_by: Sequence[str] = (),
         columnstore_after: str | timedelta | None = None,
     ) -> None:
+        _refuse_long_names([name, *query.selected_columns.keys()])
         self.name = name
         self.query = query
         self.real_time = real_time
@@ -309,7 +313,7 @@ class ContinuousAggregate:
 
         self.columnstore_after = _optional(columnstore_after)
         self.columnstore = _columnstore(
-            name, self.columnstore_after, segment_by, order_by, bucket_column
+            name, self.columnstore_after, segment_by, order_by, bucket_column, self.retention
         )
         # Apart from the models' metadata: it is a view, and no table to create.
         self.table = Table(
@@ -431,31 +435,22 @@ def aggregates_of(table: Table) -> list[ContinuousAggregate]:
 
 
 def sql(query: Select[*tuple[Any, ...]]) -> str:
-    """The text of a SELECT with its values written out, one column a line."""
-    compiled = str(
+    """The text of a SELECT with its values written out, as SQLAlchemy writes it."""
+    return str(
         query.compile(
             dialect=PGDialect_psycopg(paramstyle="named"),  # type: ignore[no-untyped-call]
             compile_kwargs={"literal_binds": True},
         )
     )
-    columns, _, rest = compiled.partition("\nFROM ")
-    listed = ",\n    ".join(_split(columns.removeprefix("SELECT ").rstrip()))
-    head, grouping, keys = rest.rpartition(" GROUP BY ")
-    if not grouping:
-        return f"SELECT\n    {listed}\nFROM {rest}"
-    groups = ",\n    ".join(_split(keys))
-    return f"SELECT\n    {listed}\nFROM {head}\nGROUP BY\n    {groups}".replace(" \n", "\n")
 
 
-def _split(columns: str) -> Iterator[str]:
-    depth = 0
-    begin = 0
-    for position, sign in enumerate(columns):
-        depth += (sign == "(") - (sign == ")")
-        if sign == "," and depth == 0:
-            yield columns[begin:position].strip()
-            begin = position + 1
-    yield columns[begin:].strip()
+def _refuse_long_names(names: Iterable[str]) -> None:
+    for name in names:
+        if len(name.encode()) > _LONGEST_NAME:
+            raise TimescaleDBError(
+                f"PostgreSQL cuts names off after {_LONGEST_NAME} bytes, and {name} has "
+                f"{len(name.encode())}; choose a shorter one."
+            )
 
 
 def _optional(value: str | timedelta | None) -> Interval | None:
@@ -463,6 +458,10 @@ def _optional(value: str | timedelta | None) -> Interval | None:
 
 
 def _retention(value: str | timedelta) -> Interval | None:
+    if value is None:
+        raise TimescaleDBError(
+            "A retention can't be None; write an age, for example '90 days', or KEEP to keep all."
+        )
     return None if value == KEEP else Interval.of(value)
 
 
@@ -472,9 +471,15 @@ def _columnstore(
     segment_by: Sequence[str],
     order_by: Sequence[str],
     time_column: str,
+    retention: Interval | None,
 ) -> Columnstore | None:
     if after is None:
         return None
+    if retention is not None and retention.longest <= after.shortest:
+        raise TimescaleDBError(
+            f"The chunks of {name} are dropped at the age of {retention}, before they become "
+            f"columnar at that of {after}; let columnstore_after be shorter, or None."
+        )
     try:
         return Columnstore(tuple(segment_by), ordering(order_by, time_column))
     except ValueError as error:

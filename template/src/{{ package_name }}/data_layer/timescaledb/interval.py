@@ -40,6 +40,8 @@ class Interval:
             if value.microseconds or value <= timedelta(0):
                 raise _unreadable(value)
             return interval
+        if not isinstance(value, str):
+            raise _unreadable(value)
         interval = cls.read(value)
         parts = (interval.months, interval.days, interval.seconds)
         if min(parts) < 0 or not any(parts):
