@@ -4,6 +4,8 @@ It uses only the public names of the data layer, so whatever stands here can be 
 module of the layer adds to the desk stands in the folder of that module's name.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -34,7 +36,7 @@ def parts(name: str) -> list[ModuleType]:
     ]
 
 
-async def story(database: "Database", console: "Console") -> None:
+async def story(database: Database, console: Console) -> None:
     """What `demo` tells. The chapters are imported here, since no other command needs them."""
     from . import demo
 
