@@ -107,7 +107,7 @@ class Database:
             PoolExhausted: no connection came free in time.
             DatabaseUnreachable: no connection could be made, or it broke.
             StatementTimeout: a statement ran too long.
-            LockTimeout: a lock was not to be had in time.
+            LockTimeout: a lock did not come free in time.
             Violation: a row breaks a constraint, or a value does not fit its column.
             TransactionAborted: an error of the server was caught within the block, outside of a
                 savepoint.
@@ -141,8 +141,8 @@ class Database:
     ) -> Result:
         """Run `work` in a SERIALIZABLE transaction, again and again while it collides with others.
 
-        Each attempt has a new session. `work` must have no effect beside the database, since it
-        may run several times. Between two attempts lies a growing pause with jitter.
+        Each attempt has a new session. `work` must change nothing outside the database, since
+        it may run several times. Between two attempts lies a growing pause with jitter.
 
         Args:
             work: is given the session; what it returns is returned.
@@ -215,7 +215,7 @@ class Database:
                     raise self._unreachable(error, committing=committing) from error
                 if timeout := _timeout(error):
                     raise timeout from error
-                # SQLAlchemy's are translated by now; this is for a cursor of the driver.
+                # SQLAlchemy's are translated already; this one is a driver cursor's.
                 if violation := violation_of(error):
                     raise violation from error
                 raise
@@ -301,7 +301,7 @@ def _timeout(error: Exception) -> DataLayerError | None:
             )
         case "55P03":  # lock_not_available
             return LockTimeout(
-                "A lock was not to be had in time, and nothing of the transaction was written; "
+                "A lock did not come free in time, and nothing of the transaction was written; "
                 "try again, shorten the transactions that hold it, or raise DATABASE_LOCK_TIMEOUT."
             )
     return None

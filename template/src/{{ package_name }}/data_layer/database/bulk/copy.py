@@ -120,7 +120,7 @@ async def copy_out(
                 yield row
 
 
-# What psycopg raises for a value that does not fit, beside its own errors.
+# What psycopg, a type of SQLAlchemy or a guard raises for a value that does not fit.
 _UNFIT = (
     Violation,
     psycopg.DataError,
@@ -180,7 +180,7 @@ async def copy_rows(
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-                # Rows that are at hand never wait, so others would not get their turn.
+                # Rows from a list never wait, so no other task would get its turn.
                 await asyncio.sleep(0)
     except psycopg.Error as error:
         place = error.diag.context or ""
