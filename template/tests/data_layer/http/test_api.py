@@ -107,6 +107,23 @@ async def test_what_is_wrong_with_a_request_is_a_problem(client: AsyncClient, pa
     assert secret not in wrong.text
 
 
+async def test_what_the_database_refuses_names_the_constraint_and_no_value(
+    client: AsyncClient, path: str, things: layer.database.Database
+) -> None:
+    async with things.transaction() as session:
+        session.add(Thing(name="hunter2"))
+
+    async def rename(name: str) -> Answer:
+        headers = {"If-Match": '"1"'}
+        return await client.put(f"{path}/name", params={"name": name}, headers=headers)
+
+    taken, unfit = await rename("hunter2"), await rename("hunter2\0")
+    conflict = problem(taken, 409, "constraint-conflict")
+    assert conflict["constraint"] == "uq_layer_test_things_name"
+    problem(unfit, 422, "refused-value")
+    assert "hunter2" not in taken.text + unfit.text
+
+
 async def test_health_and_metrics(client: AsyncClient, path: str) -> None:
     assert (await client.get("/health/live")).json() == {"alive": True}
     ready = await client.get("/health/ready")
