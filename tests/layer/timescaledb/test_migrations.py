@@ -153,15 +153,19 @@ CHANGES = {
         'func.count().label("n")',
         'func.count(readings.c.value).label("n")',
         [
-            "drop_continuous_aggregate('readings_hourly')",
-            "# What readings_hourly holds of data that its source has dropped is lost for good.",
+            "drop_continuous_aggregate('readings_hourly', rebuilt=True)",
+            "drop_continuous_aggregate('readings_daily', rebuilt=True)",
             "refresh_continuous_aggregate('readings_hourly')",
         ],
     ),
     "aggregate dropped": (
         READINGS[READINGS.index("    day = ") :],
         "",
-        ["drop_continuous_aggregate('readings_daily')", "create_continuous_aggregate("],
+        [
+            "# All that readings_daily holds is lost.",
+            "drop_continuous_aggregate('readings_daily')",
+            "create_continuous_aggregate(",
+        ],
     ),
     "plain table again": (
         READINGS[READINGS.index("        Hypertable(") :],
@@ -423,6 +427,22 @@ async def test_a_window_grows_to_what_is_declared_once_the_source_has_it_all(
     assert "set_refresh_policy('readings_hourly', start_offset='99 days'" in text
     await readings.upgrade()
     assert readings.query(WINDOW) == [("99 days",)]
+
+
+@pytest.mark.standard("DL-TS-05")
+async def test_another_select_loses_no_history_unless_told(readings: Project) -> None:
+    old, new, _ = CHANGES["another SELECT"]
+    filled = lived(readings)
+    readings.models(READINGS.replace(old, new))
+    await readings.autogenerate("another")
+    with pytest.raises(DBAPIError, match=r"hourly has buckets from .* would lose what is"):
+        await readings.upgrade()
+    assert counts(readings) == filled
+    [path] = readings.versions.glob("*_another.py")
+    path.write_text(path.read_text("utf-8").replace("rebuilt=True", ""), "utf-8")
+    await readings.upgrade()
+    await readings.check()
+    assert counts(readings) < filled
 
 
 WINDOW = """

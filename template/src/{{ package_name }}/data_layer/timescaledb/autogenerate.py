@@ -191,7 +191,10 @@ class Steps:
             if key not in self.found.aggregates or key in self.changed
         ]
         for aggregate in new_aggregates:
-            drop = ts.DropContinuousAggregate(aggregate.name, schema=aggregate.schema)
+            rebuilt = (aggregate.schema, aggregate.name) in self.changed
+            drop = ts.DropContinuousAggregate(
+                aggregate.name, rebuilt=rebuilt, schema=aggregate.schema
+            )
             self.after.append(_pair(_create_aggregate(aggregate), drop))
         for aggregate in new_aggregates:
             if self._root(aggregate) not in self.created:
@@ -211,21 +214,11 @@ class Steps:
     def _drop_aggregate(self, state: AggregateState) -> None:
         self._forget(state)
         self.before.append(_done_by_another(_refresh_data(state)))
-        drop = ts.DropContinuousAggregate(state.name, schema=state.schema)
-        if self._loses_history(state):
-            drop.note = (
-                f"What {state.name} holds of data that its source has dropped is lost for good."
-            )
+        rebuilt = (state.schema, state.name) in self.changed
+        drop = ts.DropContinuousAggregate(state.name, rebuilt=rebuilt, schema=state.schema)
+        if not rebuilt:
+            drop.note = f"All that {state.name} holds is lost."
         self.before.append(_pair(drop, _create_aggregate(state)))
-
-    def _loses_history(self, state: AggregateState) -> bool:
-        source: Key | None = state.source
-        while source is not None:
-            if self.found.retention(source):
-                return True
-            below = self.found.aggregates.get(source)
-            source = below.source if below else None
-        return False
 
     def _forget(self, state: State) -> None:
         """Note what dropping the relation takes along, in the order that the way back reverses."""

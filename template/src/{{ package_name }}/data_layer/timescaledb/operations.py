@@ -397,15 +397,24 @@ class CreateContinuousAggregate(TimescaleOperation):
 
 @dataclass(eq=False)
 class DropContinuousAggregate(TimescaleOperation):
-    """Drop a continuous aggregate with its policies and all that it has materialized."""
+    """Drop a continuous aggregate with its policies and all that it has materialized.
+
+    With `rebuilt`, when it is created again below, the server refuses to lose buckets that its
+    source has no rows for any more.
+    """
 
     function = "drop_continuous_aggregate"
 
     name: str
+    rebuilt: bool = field(default=False, kw_only=True)
     schema: str | None = field(default=None, kw_only=True)
 
     def run(self, migration: Migration) -> None:
         name = migration.name(self.name, self.schema)
+        if self.rebuilt:
+            relation = migration.regclass(self.name, self.schema)
+            migration.execute(catalog.statement("refreshable_since"))
+            migration.execute(catalog.statement("refuse_loss").replace("<'name'>", relation))
         migration.execute(f"DROP MATERIALIZED VIEW IF EXISTS {name}")
 
 
