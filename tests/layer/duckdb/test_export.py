@@ -19,6 +19,7 @@ import duckdb
 import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text, text
 
+from my_project.data_layer.atomic import NotWritten
 from my_project.data_layer.duckdb import (
     DuckDBError,
     Export,
@@ -82,10 +83,10 @@ async def test_what_fails_in_a_period_fails_no_earlier_one(
     source.run("UPDATE ticks SET price = 'NaN' WHERE moment = '2024-02-01'")
     replacing = exporting.replacing
 
-    def slowly(target: Path) -> AbstractContextManager[Path]:
+    def slowly(target: Path, *ready: Any) -> AbstractContextManager[Path]:
         if "_20240101_" in target.name:
             time.sleep(0.5)  # meanwhile February would fail
-        kept: AbstractContextManager[Path] = replacing(target)
+        kept: AbstractContextManager[Path] = replacing(target, *ready)
         return kept
 
     monkeypatch.setattr(exporting, "replacing", slowly)
@@ -299,7 +300,7 @@ async def test_a_disk_that_is_full_is_a_sentence(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DuckDBError, match=r"stopped: .*No space left on device"):
+    with pytest.raises(NotWritten, match="can't be written: No space left on device"):
         await source.export(lake, declare())
     assert names() == []
 
@@ -426,8 +427,8 @@ async def test_kill_9_leaves_whole_files_and_the_next_export_goes_on(
             f"SELECT count(*) FROM ticks WHERE moment >= '{file.begin}Z' AND moment < '{file.end}Z'"
         )
         assert duckdb.read_parquet(str(file.path)).shape[0] == rows
-    # Of four threads one hangs, and the others wait for it with their files.
-    assert 1 <= len(lake.orphans()) <= 4
+    # Of eight threads one hangs, and the others wait for it with their files.
+    assert 1 <= len(lake.orphans()) <= 8
 
     done = await source.export(lake, declared)
     assert len(done.removed) >= 1

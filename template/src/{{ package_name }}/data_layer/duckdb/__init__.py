@@ -1,10 +1,9 @@
 """DuckDB: exports to Parquet, queries over the lake, results back into PostgreSQL."""
 
-from .declarations import Export, export_named, exports
+from .declarations import Export, Period, export_named, exports
 from .errors import DuckDBError
 from .export import Exported, Progress, export
 from .lake import Lake, LakeFile
-from .period import Period
 from .query import Analysis, analysis, sql_file
 from .settings import DuckDBSettings
 from .writeback import WrittenBack, write_back

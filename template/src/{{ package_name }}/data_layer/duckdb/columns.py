@@ -43,7 +43,7 @@ _KEPT = {
 }
 # In each row a type holds all values of those before it.
 _WIDENING = (("SMALLINT", "INTEGER", "BIGINT"), ("FLOAT", "DOUBLE"))
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_DIGITS = re.compile(r"(?:numeric|DECIMAL)\((\d+),(-?\d+)\)")
 _NOT_IN_ARRAYS = {"bytea"}
 TIMES = {"date", "timestamp", "timestamptz"}
 
@@ -78,8 +78,12 @@ class _Column:
     shown: str
     kind: str
     array: bool
-    precision: int | None
-    scale: int | None
+
+    @property
+    def digits(self) -> tuple[int, int] | None:
+        """The precision and the scale of a numeric that has them."""
+        found = _DIGITS.search(self.shown)
+        return (int(found[1]), int(found[2])) if found else None
 
 
 async def plan(database: Database, export: Export) -> Plan:
@@ -132,39 +136,22 @@ def _text(driver: Any, statement: SelectBase | TextClause, dialect: Any) -> str:
 async def _columns(driver: Any, base: str) -> list[_Column]:
     async with driver.cursor() as cursor:
         await cursor.execute(f"SELECT * FROM ({base}) AS exported LIMIT 0".encode())  # noqa: S608
-        described = [
-            (column.name, column.type_code, cursor.pgresult.fmod(index))
-            for index, column in enumerate(cursor.description)
+        names = [column.name for column in cursor.description]
+        oids = [column.type_code for column in cursor.description]
+        modifiers = [cursor.pgresult.fmod(index) for index in range(len(names))]
+        await cursor.execute(_TYPES, [oids, modifiers])
+        return [
+            _Column(name, *row) for name, row in zip(names, await cursor.fetchall(), strict=True)
         ]
-        await cursor.execute(_TYPES, [[oid for _, oid, _ in described]])
-        types = {row[0]: row[1:] for row in await cursor.fetchall()}
-    columns = []
-    for name, oid, modifier in described:
-        shown, kind, array, element = types[oid]
-        # The modifier of numeric(p, s): p and s in 16 bits each, s signed in 11 of them.
-        bits = modifier - 4
-        scale = ((bits & 0x7FF) ^ 1024) - 1024
-        bounded = element == "numeric" and modifier >= 4
-        columns.append(
-            _Column(
-                name,
-                element,
-                shown,
-                kind,
-                array,
-                bits >> 16 & 0xFFFF if bounded else None,
-                scale if bounded else None,
-            )
-        )
-    return columns
 
 
 _TYPES = """
-SELECT t.oid, format_type(t.oid, NULL), coalesce(e.typtype, t.typtype), e.oid IS NOT NULL,
-       coalesce(e.typname, t.typname)
-FROM pg_type AS t
+SELECT coalesce(e.typname, t.typname), format_type(t.oid, asked.modifier),
+       coalesce(e.typtype, t.typtype), e.oid IS NOT NULL
+FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS asked(type, modifier, place)
+JOIN pg_type AS t ON t.oid = asked.type
 LEFT JOIN pg_type AS e ON e.oid = t.typelem AND t.typsubscript = 'array_subscript_handler'::regproc
-WHERE t.oid = ANY(%s)
+ORDER BY asked.place
 """
 
 
@@ -208,12 +195,13 @@ def _fault(column: _Column) -> str:
         return f"{what}, which DuckDB does not read"
     if column.type != "numeric":
         return ""
-    if column.precision is None or column.scale is None:
+    if column.digits is None:
         return f"{what} without precision, which would become a float (cast to numeric(18, 8))"
-    if column.precision > MAX_PRECISION or not 0 <= column.scale <= column.precision:
+    precision, scale = column.digits
+    if precision > MAX_PRECISION or not 0 <= scale <= precision:
         return (
-            f"{what}({column.precision},{column.scale}), and a decimal of Parquet has at most "
-            f"{MAX_PRECISION} digits and a scale from 0 to their number"
+            f"{what}, and a decimal of Parquet has at most {MAX_PRECISION} digits and a scale from "
+            "0 to their number"
         )
     return ""
 
@@ -223,7 +211,7 @@ def _sent(column: _Column, name: sql.Identifier) -> sql.Composed:
         return sql.SQL("{}::text{} AS {}").format(name, sql.SQL("[]" if column.array else ""), name)
     if column.type == "numeric":
         # A decimal of Parquet has no NaN, and the reader would make it 0: let the server refuse.
-        kind = sql.SQL(f"numeric({column.precision},{column.scale}){'[]' * column.array}")
+        kind = sql.SQL(column.shown)
         found = sql.SQL("'NaN' = ANY({})" if column.array else "{} = 'NaN'").format(name)
         return sql.SQL("CASE WHEN {} THEN ({}::text || {})::{} ELSE {}::{} END AS {}").format(
             found, name, sql.Literal(f" in column {column.name}"), kind, name, kind, name
@@ -233,8 +221,8 @@ def _sent(column: _Column, name: sql.Identifier) -> sql.Composed:
 
 def _in_duckdb(column: _Column) -> str:
     kind = "VARCHAR" if column.kind == "e" else _KEPT[column.type]
-    if column.type == "numeric":
-        kind += f"({column.precision},{column.scale})"
+    if column.digits is not None:
+        kind += "({},{})".format(*column.digits)
     return kind + "[]" * column.array
 
 
@@ -287,10 +275,8 @@ def _united(one: str, other: str) -> bool:
         return True
     if one.endswith("[]") and other.endswith("[]"):
         return _united(one[:-2], other[:-2])
-    if (first := _DECIMAL.fullmatch(one)) and (second := _DECIMAL.fullmatch(other)):
-        scale, digits = (
-            int(second[2]) - int(first[2]),
-            int(second[1]) - int(second[2]) - (int(first[1]) - int(first[2])),
-        )
-        return scale * digits >= 0
+    if (first := _DIGITS.fullmatch(one)) and (second := _DIGITS.fullmatch(other)):
+        scales = int(second[2]) - int(first[2])
+        # The more digits there are on one side of the point, the more or as many on the other.
+        return scales * (int(second[1]) - int(first[1]) - scales) >= 0
     return any(one in types and other in types for types in _WIDENING)

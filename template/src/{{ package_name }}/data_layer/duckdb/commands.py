@@ -1,23 +1,25 @@
 """The commands `export run`, `ls`, `query`, `verify` and `prune`."""
 
 import asyncio
-import json
 from collections.abc import Callable
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import duckdb
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ..atomic import replacing
 from ..database import Database
 from .declarations import Export, export_named, exports
 from .errors import DuckDBError
 from .export import Exported, export
 from .lake import Lake
 from .query import analysis
+from .sql import first_line, literal
 from .verify import Compared, compare
 
 EXAMPLES = """
@@ -37,7 +39,7 @@ EXAMPLES = """
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]…", help="Which exports; all without it.")
 ]
-Day = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")]
+Day = Annotated[datetime | None, typer.Option(metavar="YYYY-MM-DD", formats=["%Y-%m-%d"])]
 
 # Rows that `query` shows of an answer that is not kept.
 SHOWN = 100
@@ -72,7 +74,8 @@ def export_commands(open_lake: Callable[[], Lake], declare: Callable[[], None]) 
         """
         declare()
         lake, chosen = open_lake(), _chosen(names)
-        asyncio.run(_export(lake, chosen, _day(since), _day(until), fewer))
+        days = {"since": since and since.date(), "until": until and until.date()}
+        asyncio.run(_export(lake, chosen, fewer=fewer, **days))
 
     @commands.command("ls")
     def ls() -> None:
@@ -137,15 +140,6 @@ def _chosen(names: list[str] | None) -> list[Export]:
     )
 
 
-def _day(text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise DuckDBError(f"{text!r} is no day; write one like 2024-01-31.") from None
-
-
 def _parameters(given: list[str]) -> dict[str, str]:
     parameters = {}
     for text in given:
@@ -156,9 +150,7 @@ def _parameters(given: list[str]) -> dict[str, str]:
     return parameters
 
 
-async def _export(
-    lake: Lake, chosen: list[Export], since: date | None, until: date | None, fewer: bool
-) -> None:
+async def _export(lake: Lake, chosen: list[Export], **options: Any) -> None:
     console = Console()
     columns = (
         TextColumn("{task.description}"),
@@ -176,9 +168,7 @@ async def _export(
                     database,
                     lake,
                     one,
-                    since=since,
-                    until=until,
-                    fewer=fewer,
+                    **options,
                     progress=lambda so_far, bar=bar, task=task: bar.update(  # type: ignore[misc]
                         task, completed=so_far.done, rows=so_far.rows
                     ),
@@ -224,7 +214,7 @@ def _query(
         result = opened.query(statement, **parameters)
         names = [column[0] for column in result.description or ()]
         if output is not None:
-            typer.echo(f"{_write(result.to_arrow_reader(10_000), output):,} rows in {output}.")
+            typer.echo(f"{_write(result, output):,} rows in {output}.")
             return
         table = Table(*names)
         rows = result.fetchmany(SHOWN + 1)
@@ -235,44 +225,23 @@ def _query(
             console.print(f"The first {SHOWN} rows; --output keeps all of them.")
 
 
-def _write(reader: Any, output: Path) -> int:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.csv  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
-    part = output.with_name(f".{output.name}.part")
-    rows = 0
+def _write(answer: duckdb.DuckDBPyConnection, output: Path) -> int:
+    kind = output.suffix.removeprefix(".")
+    if kind not in ("parquet", "csv", "json"):
+        raise DuckDBError(f"{output} ends in none of .parquet, .csv and .json.")
     try:
-        match output.suffix:
-            case ".parquet":
-                writer = pyarrow.parquet.ParquetWriter(part, reader.schema, compression="zstd")
-                with writer:
-                    for batch in reader:
-                        writer.write_batch(batch)
-                        rows += batch.num_rows
-            case ".csv":
-                with pyarrow.csv.CSVWriter(part, reader.schema) as writer:
-                    for batch in reader:
-                        writer.write_batch(batch)
-                        rows += batch.num_rows
-            case ".json":
-                with part.open("w", encoding="utf-8") as file:
-                    for batch in reader:
-                        for row in batch.to_pylist():
-                            file.write(json.dumps(row, default=str, ensure_ascii=False) + "\n")
-                        rows += batch.num_rows
-            case _:
-                raise DuckDBError(f"{output} ends in none of .parquet, .csv and .json.")
-        part.replace(output)
-    except (OSError, OverflowError, pyarrow.ArrowException) as error:
-        # Arrow tells by these also what DuckDB finds on the way.
+        # A DuckDB of its own, since that of an analysis may write nothing.
+        with replacing(output) as part, duckdb.connect() as connection:
+            connection.register("answer", answer.to_arrow_reader(10_000))
+            copied = connection.execute(
+                f"COPY answer TO {literal(str(part))} (FORMAT {kind}, USE_TMP_FILE false)"
+            )
+            return int(copied.fetchall()[0][0])
+    except duckdb.Error as error:
         raise DuckDBError(
-            f"{output} can't be written ({str(error).partition(chr(10))[0]}); where it is a type "
-            "or a value, let the query cast or leave it out."
+            f"{output} can't be written ({first_line(error)}); where it is a type or a value, let "
+            "the query cast or leave it out."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
-    return rows
 
 
 async def _verify(lake: Lake, chosen: list[Export]) -> list[Compared]:

@@ -1,7 +1,6 @@
 """From PostgreSQL to Parquet: streamed, one file a period, each there whole or not at all."""
 
 import asyncio
-import os
 import re
 from collections import deque
 from collections.abc import Callable
@@ -225,15 +224,15 @@ class _Run:
             self.progress(Progress(done / len(jobs), rows))
 
         before: Future[tuple[int, int]] | None = None
-        # Twice as many threads: while one reads, another waits for the disk.
-        with ThreadPoolExecutor(2 * connections, "export") as pool:
+        # More threads than connections: while some read, others wait for the disk or their turn.
+        with ThreadPoolExecutor(4 * connections, "export") as pool:
             try:
                 for job in jobs:
                     # In the order of time: a statement that fails spoils its connection's
                     # transaction, and so only later periods than its own.
                     before = pool.submit(self._file, reader, idle, idle.get(), job, before)
                     pending.append(before)
-                    while pending and (pending[0].done() or len(pending) > 2 * connections):
+                    while pending and (pending[0].done() or len(pending) > 4 * connections):
                         finish()
                 while pending:
                     finish()
@@ -252,18 +251,22 @@ class _Run:
         before: "Future[tuple[int, int]] | None",
     ) -> tuple[int, int]:
         """Write one file; returns its rows, and how many of them came from PostgreSQL."""
+        count = taken = 0
+
+        def ready() -> None:
+            nonlocal taken
+            if before is not None:
+                # Files get their names in the order of time: the newest one says how far the
+                # export is, also after a crash.
+                before.result()
+            taken = self._taken_over(reader, job, count)
+
         with ExitStack() as lent:
             lent.callback(idle.put, connection)
-            with replacing(job.target) as part:
+            with replacing(job.target, ready) as part:
                 count = reader.write(connection, part, job.stretch, self._about(job.stretch))
                 lent.close()
-                with part.open("rb") as file:
-                    os.fsync(file.fileno())
-                if before is not None:
-                    # Files get their names in the order of time: the newest one says how far the
-                    # export is, also after a crash.
-                    before.result()
-                return count, count - self._taken_over(reader, job, count)
+        return count, count - taken
 
     def _about(self, stretch: Stretch) -> dict[str, str]:
         return {

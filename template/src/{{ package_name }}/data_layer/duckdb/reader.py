@@ -11,9 +11,9 @@ from sqlalchemy import URL
 
 from .columns import Plan
 from .connection import limited
+from .declarations import Period
 from .errors import DuckDBError
 from .extension import load
-from .period import Period
 from .settings import DuckDBSettings
 from .sql import first_line, identifier, literal, parquet
 
