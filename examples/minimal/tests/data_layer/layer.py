@@ -1,7 +1,7 @@
 """The public packages of the data layer, each under the name of what it is for.
 
 This is the one module that names the package of this project, so that the tests of the layer are
-the same text in every project. Your own tests import `minimal` itself.
+the same text in every project. Your own tests import the package itself.
 """
 
 import minimal.data_layer.checklist as checklist

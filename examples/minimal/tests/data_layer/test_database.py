@@ -1,11 +1,11 @@
 """The database as this project is set up: transactions, timeouts, versions, many rows at once."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal, select, text
 
 from . import layer
 from .things import Thing
@@ -52,6 +52,15 @@ async def test_a_reader_writes_nothing(things: layer.database.Database) -> None:
             session.add(Thing(name="smuggled"))
     assert layer.database.sqlstate(raised.value) == "25006"
     assert await items(things) == []
+
+
+async def test_a_moment_has_a_time_zone(things: layer.database.Database) -> None:
+    naive = datetime(2026, 1, 1)  # noqa: DTZ001 (what is refused)
+    async with things.read_only() as session:
+        moment = select(literal(datetime.now(UTC)).label("moment"))
+        assert (await session.execute(moment)).scalar_one().utcoffset() == timedelta(0)
+        with pytest.raises(layer.database.Violation, match="no time zone"):
+            await session.execute(text("SELECT :moment"), {"moment": naive})
 
 
 @pytest.mark.standard("DL-ORM-02")

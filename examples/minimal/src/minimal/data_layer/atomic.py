@@ -3,7 +3,7 @@
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +17,17 @@ class NotWritten(DataLayerError):
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, ready: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Yield a new file beside `target`; it replaces `target` when the block ends without an error.
 
     The new file is hidden and ends in `.part`, so no pattern for data finds it. When the block is
     left, the content and the name are on the disk. A crash before that leaves `target` as it was.
     Write into the file that is there; don't rename another over it.
+
+    Args:
+        target: the file to make or to replace.
+        ready: is called when the content is on the disk, before the file gets its name; if it
+            raises, `target` stays as it was.
 
     Raises:
         NotWritten: the disk refuses the file or its name.
@@ -39,7 +44,10 @@ def replacing(target: Path) -> Iterator[Path]:
         unlocked.rename(part)
         yield part
         with writing(target):
-            _publish(held, part, target)
+            os.fsync(held)
+        ready()
+        with writing(target):
+            _publish(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -60,8 +68,7 @@ def writing(target: Path) -> Iterator[None]:
         raise NotWritten(f"{target} can't be written: {error.strerror or error}.") from None
 
 
-def _publish(held: int, part: Path, target: Path) -> None:
-    os.fsync(held)
+def _publish(part: Path, target: Path) -> None:
     part.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:

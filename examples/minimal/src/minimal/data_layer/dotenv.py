@@ -1,19 +1,19 @@
 """Making `.env` from `.env.example`: generated secrets, readable by its owner alone."""
 
-import os
-import re
+import io
 import secrets
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+# The parser by which pydantic-settings reads `.env`, and brought by it.
+from dotenv.parser import Binding, parse_stream
+
 from . import git
+from .atomic import replacing
 from .errors import DataLayerError
 
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=(?P<value>.*)$")
-_SECRET = re.compile(r"_(PASSWORD|SECRET)$")
+_SECRETS = ("_PASSWORD", "_SECRET")
 _TELLING = 8  # shorter values turn up in any file by chance
-_EMPTY = re.compile(r"^\s*(''|\"\")?\s*(#.*)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def write(project: Path) -> Written:
     in one step, with mode 0600. Serves DL-PG-05 and DL-OPS-01.
 
     Raises:
-        DataLayerError: there is no example, or git does not ignore `.env`.
+        DataLayerError: there is no example, git does not ignore `.env`, or a file can't be read.
     """
     example, target = project / ".env.example", (project / ".env").resolve()
     if not example.is_file():
@@ -46,21 +46,56 @@ def write(project: Path) -> Written:
     if reason := why_git_would_take(project):
         raise DataLayerError(f"{reason} Nothing was written.")
     created = not target.exists()
-    lines = (example if created else target).read_text(encoding="utf-8").splitlines()
-    present = {match["name"] for line in lines if (match := _ASSIGNMENT.match(line))}
-    missing = [
-        line
-        for line in example.read_text(encoding="utf-8").splitlines()
-        if (match := _ASSIGNMENT.match(line)) and match["name"] not in present
-    ]
-    filled = [_with_secret(line) for line in [*lines, *missing]]
+    template = _bindings(example)
+    present = template if created else _bindings(target)
+    names = _names(present)
+    missing = [one for one in template if _names([one]) - names]
+    filled = [_with_secret(one) for one in (*present, *missing)]
     generated = tuple(name for _, name in filled if name)
     if created or missing or generated:
-        _replace(target, "".join(f"{line}\n" for line, _ in filled))
+        with replacing(target) as part:
+            part.chmod(0o600)  # before the first secret is in it
+            part.write_text("".join(text for text, _ in filled), encoding="utf-8", newline="\n")
     elif target.stat().st_mode & 0o077:
         target.chmod(0o600)
-    names = [match["name"] for line in missing if (match := _ASSIGNMENT.match(line))]
-    return Written(created, generated, tuple(name for name in names if name not in generated))
+    added = tuple(one.key for one in missing if one.key and one.key not in generated)
+    return Written(created, generated, added)
+
+
+def _bindings(file: Path) -> list[Binding]:
+    """The assignments, comments and blank lines of a file, each with its text."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataLayerError(f"{file} is not UTF-8; save it as UTF-8.") from None
+    if text.startswith("\ufeff"):
+        raise DataLayerError(f"{file} begins with a byte order mark; save it as UTF-8 without one.")
+    bindings = list(parse_stream(io.StringIO(text)))
+    for one in bindings:
+        if one.error:
+            raise DataLayerError(
+                f"Line {one.original.line} of {file} is neither a comment nor NAME=value; correct "
+                "it."
+            )
+    return bindings
+
+
+def _names(bindings: list[Binding]) -> set[str]:
+    # The settings are read without regard to case.
+    return {one.key.upper() for one in bindings if one.key}
+
+
+def _is_secret(binding: Binding) -> bool:
+    return binding.key is not None and binding.key.upper().endswith(_SECRETS)
+
+
+def _with_secret(binding: Binding) -> tuple[str, str]:
+    """The text and, when its empty secret was filled in, the name of that."""
+    text = binding.original.string.rstrip("\n") + "\n"
+    if binding.key is None or binding.value or not _is_secret(binding):
+        return text, ""
+    name = text.partition("=")[0].rstrip()
+    return f"{name}={secrets.token_urlsafe(32)}\n", binding.key
 
 
 def why_git_would_take(project: Path) -> str:
@@ -81,11 +116,9 @@ def tracked_files_with_secrets(project: Path) -> list[str]:
     if not env.is_file():
         return []
     secret_values = [
-        value
-        for line in env.read_text(encoding="utf-8").splitlines()
-        if (match := _ASSIGNMENT.match(line))
-        and _SECRET.search(match["name"])
-        and len(value := match["value"].strip().strip("'\"")) >= _TELLING
+        one.value
+        for one in _bindings(env)
+        if _is_secret(one) and one.value and len(one.value) >= _TELLING
     ]
     if not secret_values:
         return []
@@ -101,25 +134,3 @@ def tracked_files_with_secrets(project: Path) -> list[str]:
         stdin="".join(f"{value}\n" for value in secret_values),
     )
     return found.stdout.splitlines() if found.returncode == 0 else []
-
-
-def _with_secret(line: str) -> tuple[str, str]:
-    """The line and, when its empty secret was filled in, the name of that."""
-    match = _ASSIGNMENT.match(line)
-    if match is None or not _SECRET.search(match["name"]) or not _EMPTY.match(match["value"]):
-        return line, ""
-    return f"{line[: match.start('value')]}{secrets.token_urlsafe(32)}", match["name"]
-
-
-def _replace(target: Path, text: str) -> None:
-    # The new file has mode 0600 from its first byte; the old one is whole until the rename.
-    descriptor, name = tempfile.mkstemp(prefix=".env.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -41,6 +41,8 @@ def load(settings: type[SettingsType]) -> SettingsType:
         return settings()
     except ValidationError as error:
         raise InvalidSettings(" ".join(_sentences(settings, error))) from None
+    except UnicodeDecodeError:
+        raise InvalidSettings(".env is not UTF-8; save it as UTF-8.") from None
     except SettingsError as error:
         raise InvalidSettings(f"The settings can't be read: {error}.") from None
 

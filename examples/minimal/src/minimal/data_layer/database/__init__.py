@@ -1,21 +1,22 @@
 """PostgreSQL: settings, engine, sessions, models, optimistic locking, bulk loads, raw SQL."""
 
-from .bulk import RowRejected, UnknownColumn, Upserted, copy_in, copy_out, upsert
+from .bulk import Upserted, copy_in, copy_out, upsert
 from .engine import create_engine
-from .locking import NotFound, StaleVersion, expecting
-from .models import NAMING_CONVENTION, Base, BigIntKey, Timestamps, UuidKey, Versioned
-from .session import (
-    Database,
+from .errors import (
     DatabaseUnreachable,
     LockTimeout,
     PoolExhausted,
-    ReadSession,
+    RowRejected,
     StatementTimeout,
     TransactionAborted,
     TransactionConflict,
-    WriteSession,
+    UnknownColumn,
+    Violation,
     sqlstate,
 )
+from .locking import NotFound, StaleVersion, expecting
+from .models import NAMING_CONVENTION, Base, BigIntKey, Timestamps, UuidKey, Versioned
+from .session import Database, ReadSession, WriteSession
 from .settings import DatabaseSettings
 from .sql import NoSingleRow, RowMismatch, fetch_all, fetch_one, statement, stream
 
@@ -42,6 +43,7 @@ __all__ = [
     "Upserted",
     "UuidKey",
     "Versioned",
+    "Violation",
     "WriteSession",
     "copy_in",
     "copy_out",

@@ -16,7 +16,8 @@ from ..checklist import Check, Finding, advice, failed, passed
 from ..errors import DataLayerError
 from ..project import root
 from ..settings import load
-from .session import Database, sqlstate
+from .errors import sqlstate
+from .session import Database
 from .settings import DatabaseSettings
 
 OLDEST_VERSION = 16

@@ -1,11 +1,15 @@
-"""The async engine: the pool, and the timeouts that the server enforces."""
+"""The async engine: the pool, the timeouts that the server enforces, and moments in UTC."""
 
 import math
+from datetime import datetime
 from typing import Any
 
+from psycopg.adapt import Dumper, PyFormat
+from psycopg.types.datetime import DatetimeBinaryDumper, DatetimeDumper
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from .errors import Violation
 from .settings import DatabaseSettings
 
 
@@ -14,14 +18,17 @@ def create_engine(
 ) -> AsyncEngine:
     """Make an engine; nothing connects before it is first used.
 
-    Serves DL-PG-02 (limits of the pool), DL-PG-03 (timeouts) and DL-TX-02 (READ COMMITTED).
+    Sessions are in UTC. A `datetime` without a time zone is refused (`Violation`), since the
+    server would take it to be in whatever zone the session is in. Serves DL-PG-02 (limits of the
+    pool), DL-PG-03 (timeouts) and DL-TX-02 (READ COMMITTED).
 
     Args:
         settings: where to connect, and the limits.
         application_name: what `pg_stat_activity` shows, instead of the name in the settings.
     """
     url = settings.sqlalchemy_url()
-    timeouts = {
+    parameters = {
+        "timezone": "UTC",
         "statement_timeout": _milliseconds(settings.statement_timeout),
         "lock_timeout": _milliseconds(settings.lock_timeout),
         "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_timeout),
@@ -36,7 +43,7 @@ def create_engine(
         # statements nor the startup options of this one.
         connect_args["prepare_threshold"] = None
     else:
-        options = " ".join(f"-c {name}={value}" for name, value in timeouts.items())
+        options = " ".join(f"-c {name}={value}" for name, value in parameters.items())
         connect_args["options"] = f"{options} {url.query.get('options', '')}".strip()
 
     engine = create_async_engine(
@@ -50,15 +57,41 @@ def create_engine(
         pool_recycle=settings.pool_recycle or -1,
         pool_pre_ping=settings.pool_pre_ping,
     )
+    event.listen(engine.sync_engine, "connect", _want_time_zones)
     if settings.transaction_pooler:
-        configs = (f"set_config('{name}', '{value}', true)" for name, value in timeouts.items())
+        configs = (f"set_config('{name}', '{value}', true)" for name, value in parameters.items())
         set_local = text(f"SELECT {', '.join(configs)}")
 
-        def set_timeouts(connection: Connection) -> None:
+        def set_parameters(connection: Connection) -> None:
             connection.execute(set_local)
 
-        event.listen(engine.sync_engine, "begin", set_timeouts)
+        event.listen(engine.sync_engine, "begin", set_parameters)
     return engine
+
+
+class _Moment(DatetimeDumper):
+    def upgrade(self, obj: datetime, format: PyFormat) -> Dumper:  # noqa: A002 (psycopg's name)
+        return _with_time_zone(self, obj)
+
+
+class _BinaryMoment(DatetimeBinaryDumper):
+    def upgrade(self, obj: datetime, format: PyFormat) -> Dumper:  # noqa: A002 (psycopg's name)
+        return _with_time_zone(self, obj)
+
+
+def _with_time_zone(dumper: Dumper, moment: datetime) -> Dumper:
+    if moment.tzinfo is None:
+        raise Violation(
+            "A datetime has no time zone, so nobody knows which moment it is; add one, as in "
+            "datetime.now(UTC).",
+            kind="value",
+        )
+    return dumper
+
+
+def _want_time_zones(connection: Any, _: object) -> None:
+    for dumper in (_Moment, _BinaryMoment):
+        connection.driver_connection.adapters.register_dumper(datetime, dumper)
 
 
 def _milliseconds(seconds: float) -> int:

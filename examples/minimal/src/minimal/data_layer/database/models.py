@@ -90,7 +90,7 @@ class Versioned:
     """`version`: counts the updates of a row, for optimistic locking (DL-TX-04).
 
     Every ORM update and delete names the version that was read and fails when the row has another
-    one by now; see `expecting`. A model with `__mapper_args__` of its own must repeat
+    one meanwhile; see `expecting`. A model with `__mapper_args__` of its own must repeat
     `"version_id_col": version` in it.
     """
 

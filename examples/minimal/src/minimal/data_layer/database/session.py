@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
 import stamina
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -17,6 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from ..errors import DataLayerError
 from ..settings import load
 from .engine import create_engine
+from .errors import (
+    DatabaseUnreachable,
+    LockTimeout,
+    PoolExhausted,
+    StatementTimeout,
+    TransactionAborted,
+    TransactionConflict,
+    Violation,
+    as_violation,
+    sqlstate,
+    violation_of,
+)
 from .settings import DatabaseSettings
 
 Effect = Callable[[], Awaitable[object]]
@@ -31,30 +43,6 @@ _running: set[asyncio.Task[None]] = set()
 # stamina warns of every retry. An application that configures logging sees it; one that doesn't
 # shall not find it on its stderr.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
-
-
-class PoolExhausted(DataLayerError):
-    """Every connection of the pool was in use for the whole `DATABASE_POOL_TIMEOUT`."""
-
-
-class DatabaseUnreachable(DataLayerError):
-    """No connection could be made, or the one in use broke."""
-
-
-class StatementTimeout(DataLayerError):
-    """The server stopped a statement: it ran longer than allowed, or somebody cancelled it."""
-
-
-class LockTimeout(DataLayerError):
-    """A statement waited longer for a lock than allowed, or asked not to wait at all."""
-
-
-class TransactionConflict(DataLayerError):
-    """A serializable transaction collided with others on every one of its attempts."""
-
-
-class TransactionAborted(DataLayerError):
-    """A statement failed within the transaction, and its error was caught within, too."""
 
 
 class ReadSession(AsyncSession):
@@ -88,6 +76,8 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._engines: dict[tuple[tuple[str, Any], ...], AsyncEngine] = {(): engine}
+        event.listen(engine.sync_engine, "handle_error", as_violation)
 
     @classmethod
     @asynccontextmanager
@@ -117,7 +107,8 @@ class Database:
             PoolExhausted: no connection came free in time.
             DatabaseUnreachable: no connection could be made, or it broke.
             StatementTimeout: a statement ran too long.
-            LockTimeout: a lock was not to be had in time.
+            LockTimeout: a lock did not come free in time.
+            Violation: a row breaks a constraint, or a value does not fit its column.
             TransactionAborted: an error of the server was caught within the block, outside of a
                 savepoint.
         """
@@ -150,8 +141,8 @@ class Database:
     ) -> Result:
         """Run `work` in a SERIALIZABLE transaction, again and again while it collides with others.
 
-        Each attempt has a new session. `work` must have no effect beside the database, since it
-        may run several times. Between two attempts lies a growing pause with jitter.
+        Each attempt has a new session. `work` must change nothing outside the database, since
+        it may run several times. Between two attempts lies a growing pause with jitter.
 
         Args:
             work: is given the session; what it returns is returned.
@@ -197,59 +188,66 @@ class Database:
         self, session_class: type[SessionType], **options: Any
     ) -> AsyncIterator[SessionType]:
         committing = False
-        async with self._connection() as connection:
-            # A session bound to a connection keeps these options in every transaction it begins.
-            await connection.execution_options(**options)
-            driver = (await connection.get_raw_connection()).driver_connection
-            async with session_class(connection, expire_on_commit=False) as session:
-                try:
-                    yield session
+        async with session_class(self._engine_with(**options), expire_on_commit=False) as session:
+            connection = await self._connect(session)
+            driver = _driver_of(connection)
+            try:
+                yield session
+                if session.new or session.dirty or session.deleted:
                     await session.flush()
-                    if (
-                        driver is not None
-                        and driver.info.transaction_status == TransactionStatus.INERROR
-                    ):
-                        # The server would answer COMMIT with a silent ROLLBACK.
-                        raise TransactionAborted(
-                            "A statement failed within the transaction and its error did not leave "
-                            "the block, so nothing of it was written; let the error pass, or put "
-                            "the statement into `async with session.begin_nested()`."
-                        )
-                    committing = True
-                    await session.commit()
-                except (SQLAlchemyError, psycopg.Error) as error:
-                    if driver is not None and driver.closed:
-                        await connection.invalidate()
-                        if committing:
-                            await _run_effects(session, unknown=True)
-                        raise self._unreachable(error, committing=committing) from error
-                    if timeout := _timeout(error):
-                        raise timeout from error
-                    raise
-                except BaseException:
-                    # A rollback that fails must not hide the error that it is for.
-                    try:
-                        await session.rollback()
-                    except SQLAlchemyError:
-                        await connection.invalidate()
+                if (
+                    driver is not None
+                    and driver.info.transaction_status == TransactionStatus.INERROR
+                ):
+                    # The server would answer COMMIT with a silent ROLLBACK.
+                    raise TransactionAborted(
+                        "A statement failed within the transaction and its error did not leave "
+                        "the block, so nothing of it was written; let the error pass, or put "
+                        "the statement into `async with session.begin_nested()`."
+                    )
+                committing = True
+                await session.commit()
+            except (SQLAlchemyError, psycopg.Error, Violation) as error:
+                if driver is not None and driver.closed:
+                    await session.invalidate()
                     if committing:
                         await _run_effects(session, unknown=True)
-                    raise
+                    raise self._unreachable(error, committing=committing) from error
+                if timeout := _timeout(error):
+                    raise timeout from error
+                # SQLAlchemy's are translated already; this one is a driver cursor's.
+                if violation := violation_of(error):
+                    raise violation from error
+                raise
+            except BaseException:
+                # A rollback that fails must not hide the error that it is for.
+                try:
+                    await session.rollback()
+                except SQLAlchemyError:
+                    await session.invalidate()
+                if committing:
+                    await _run_effects(session, unknown=True)
+                raise
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        async with AsyncExitStack() as stack:
-            try:
-                connection = await stack.enter_async_context(self.engine.connect())
-            except NoFreeConnection as error:
-                raise PoolExhausted(
-                    f"All connections of the pool to {_address(self.engine.url)} are in use and "
-                    "none came free in time; shorten the transactions, or raise "
-                    "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
-                ) from error
-            except DBAPIError as error:
-                raise self._unreachable(error) from error
-            yield connection
+    def _engine_with(self, **options: Any) -> AsyncEngine:
+        """The engine, or one on its pool whose every transaction has these options."""
+        key = tuple(sorted(options.items()))
+        if key not in self._engines:
+            # Kept, since making one costs as much as a query.
+            self._engines[key] = self.engine.execution_options(**options)
+        return self._engines[key]
+
+    async def _connect(self, session: AsyncSession) -> AsyncConnection:
+        try:
+            return await session.connection()
+        except NoFreeConnection as error:
+            raise PoolExhausted(
+                f"All connections of the pool to {_address(self.engine.url)} are in use and "
+                "none came free in time; shorten the transactions, or raise "
+                "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
+            ) from error
+        except DBAPIError as error:
+            raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception, *, committing: bool = False) -> DatabaseUnreachable:
         outcome = (
@@ -262,6 +260,13 @@ class Database:
             f"The database {_address(self.engine.url)} can't be reached ({_reason(error)}); start "
             f"the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
         )
+
+
+def _driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any] | None:
+    # Not by get_raw_connection, which costs a switch of greenlets for what is there already.
+    pooled = connection.sync_connection.connection if connection.sync_connection else None
+    driver: psycopg.AsyncConnection[Any] | None = pooled.driver_connection if pooled else None
+    return driver
 
 
 async def _run_effects(session: ReadSession, *, unknown: bool = False) -> None:
@@ -283,12 +288,6 @@ async def _run_effects(session: ReadSession, *, unknown: bool = False) -> None:
     await asyncio.shield(task)
 
 
-def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE of an error of SQLAlchemy or psycopg; None when there is none."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
-
-
 def _collided(error: Exception) -> bool:
     return sqlstate(error) in {"40001", "40P01"}  # serialization_failure, deadlock_detected
 
@@ -302,7 +301,7 @@ def _timeout(error: Exception) -> DataLayerError | None:
             )
         case "55P03":  # lock_not_available
             return LockTimeout(
-                "A lock was not to be had in time, and nothing of the transaction was written; "
+                "A lock did not come free in time, and nothing of the transaction was written; "
                 "try again, shorten the transactions that hold it, or raise DATABASE_LOCK_TIMEOUT."
             )
     return None

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import pwd
 import secrets
-import select
 import shutil
 import signal
 import socket
@@ -38,8 +37,8 @@ class EmbeddedServer:
     """One PostgreSQL server of our own; `embedded_server` makes it.
 
     Attributes:
-        url: SQLAlchemy URL of the database `postgres`, as superuser. It stays valid over
-            `restart`, since the port and the data stay.
+        url: SQLAlchemy URL of the database `postgres`, as superuser; the same after `stop` and
+            `start`.
         data: the data directory.
         log: what the server wrote.
     """
@@ -53,7 +52,6 @@ class EmbeddedServer:
         self._account = account
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
-        self._lifeline = -1
         self._password = secrets.token_urlsafe(24)
         self._initialise(folder / "password")
         for attempt in range(1, PORT_ATTEMPTS + 1):
@@ -72,17 +70,6 @@ class EmbeddedServer:
             "postgresql+psycopg", "postgres", self._password, "127.0.0.1", self._port, "postgres"
         )
 
-    @property
-    def pid(self) -> int:
-        """Process id of the postmaster.
-
-        Raises:
-            DataLayerError: the server isn't running.
-        """
-        if self._process is None:
-            raise DataLayerError("The embedded PostgreSQL isn't running; call start() first.")
-        return self._process.pid
-
     def start(self) -> None:
         """Start on the same data and port, and return when the server takes connections.
 
@@ -91,9 +78,6 @@ class EmbeddedServer:
         """
         if self._process is not None:
             return
-        # Every process of the server inherits the writing end: when the reading end sees the end
-        # of file, the last of them is gone, whoever its parent was by then.
-        self._lifeline, inherited = os.pipe()
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self._port,
@@ -123,14 +107,12 @@ class EmbeddedServer:
                 # Out of the terminal's process group: Ctrl-C must not end the server before the
                 # program that uses it has cleaned up.
                 start_new_session=True,
-                pass_fds=[inherited],
                 **self._account,
             )
-        os.close(inherited)
         deadline = time.monotonic() + START_TIMEOUT
-        while not self._ready():
+        while not self._ready(self._process):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
+                self.stop()
                 with self.log.open("rb") as log:
                     log.seek(started)
                     said = log.read().decode(errors="replace").strip()
@@ -143,63 +125,28 @@ class EmbeddedServer:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End all sessions and shut down cleanly; does nothing when it isn't running."""
-        self._end(signal.SIGINT)
-
-    def restart(self) -> None:
-        """Stop if need be, and start again on the same data and port."""
-        self.stop()
-        self.start()
-
-    def kill(self) -> None:
-        """`kill -9` the postmaster and its children; return when every process is gone."""
+        """End all sessions and the server at once; its data stay, as after a crash."""
         if self._process is None:
             return
-        import psutil
-
-        with suppress(psutil.NoSuchProcess):
-            postmaster = psutil.Process(self._process.pid)
-            postmaster.suspend()  # so that it starts no child between the listing and the kill
-            children = postmaster.children(recursive=True)
-            postmaster.kill()
-            for child in children:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-        self._gone()
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
+        self._process.send_signal(signal.SIGQUIT)
         try:
+            # The postmaster waits for its children before it ends.
             self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            self.kill()
-        else:
-            self._gone()
-
-    def _gone(self) -> None:
-        if self._process is None:
-            return
-        self._process.wait(STOP_TIMEOUT)
-        poll = select.poll()
-        poll.register(self._lifeline, select.POLLIN)
-        if not poll.poll(STOP_TIMEOUT * 1000):
             raise DataLayerError(
-                f"Processes of the embedded PostgreSQL in {self.data} are still running "
-                f"{STOP_TIMEOUT:.0f} s after it was ended; end them by hand."
-            )
-        os.close(self._lifeline)
+                f"The embedded PostgreSQL in {self.data} (process {self._process.pid}) is still "
+                f"running {STOP_TIMEOUT:.0f} s after it was told to end; end it by hand."
+            ) from None
         self._process = None
 
-    def _ready(self) -> bool:
+    def _ready(self, process: subprocess.Popen[bytes]) -> bool:
         # The server's own word, in its own directory: another program that got hold of the port
         # in the meantime can't be taken for it.
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(process.pid) and lines[7].strip() == "ready"
 
     def _initialise(self, password_file: Path) -> None:
         with os.fdopen(os.open(password_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)) as file:
@@ -267,8 +214,7 @@ def embedded_server(*, durable: bool = True) -> Iterator[EmbeddedServer]:
         try:
             yield server
         finally:
-            # Its data end here, so there is nothing to write out first.
-            server._end(signal.SIGQUIT)
+            server.stop()
 
 
 def _binaries() -> Path:

@@ -18,8 +18,8 @@ from psycopg.pq import Format
 from sqlalchemy import Dialect, SelectBase, Table, select
 from sqlalchemy.orm import DeclarativeBase
 
+from ..errors import RowRejected, Violation, violation_of
 from ..session import ReadSession, WriteSession
-from .errors import RowRejected
 from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
 from .wire import Column, Connection, columns_of, wire_types
@@ -120,8 +120,9 @@ async def copy_out(
                 yield row
 
 
-# What psycopg raises for a value that does not fit, beside its own errors.
+# What psycopg, a type of SQLAlchemy or a guard raises for a value that does not fit.
 _UNFIT = (
+    Violation,
     psycopg.DataError,
     psycopg.ProgrammingError,
     ArithmeticError,
@@ -170,15 +171,24 @@ async def copy_rows(
                     for row in prepared:
                         if data := copy.formatter.write_row(row):
                             await copy.writer.write(data)
-                except _UNFIT as error:
-                    raise (_unfit(driver, table, columns, batch, count, binary) or error) from error
+                except _UNFIT:
+                    unfit = _unfit(driver, table, columns, batch, count, binary)
+                    if unfit is None:
+                        raise
+                    # What the driver says quotes the value.
+                    raise unfit from None
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-                # Rows that are at hand never wait, so others would not get their turn.
+                # Rows from a list never wait, so no other task would get its turn.
                 await asyncio.sleep(0)
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise refused(table, error) from error
+    except psycopg.Error as error:
+        place = error.diag.context or ""
+        if violation := violation_of(error):
+            raise refused(table, violation, place) from error
+        # The place quotes the row, of a load that ran out of time for example.
+        error.args = (error.diag.message_primary or str(error),)
+        raise
     return count
 
 
@@ -223,26 +233,25 @@ def _unfit(
                 if column.guard:
                     column.guard([sent])
                 transformer.dump_sequence([sent], [PyFormat.BINARY if binary else PyFormat.TEXT])
-            except _UNFIT as error:
+            except _UNFIT:
                 return RowRejected(
-                    f"{where}: column {column.name} is {column.type}, and its value, of type "
-                    f"{type(value).__name__}, is not ({error}). Nothing of the load is written.",
+                    f"{where}: column {column.name} is {column.type}, which its value, of type "
+                    f"{type(value).__name__}, does not fit. Nothing of the load is written.",
                     number,
                 )
     return None
 
 
-def refused(table: Table, error: psycopg.Error) -> RowRejected:
-    reason = error.diag.message_primary or str(error)
-    # "COPY trades, line 3, column price"; the word for line depends on the server's language.
-    if line := re.match(r"COPY .+?, \D*(\d+)", error.diag.context or ""):
-        return RowRejected(
-            f"The server refused row {line[1]} of the rows for {table.name}: {reason}. Nothing of "
-            "the load is written.",
-            int(line[1]),
-        )
+def refused(table: Table, violation: Violation, place: str = "") -> RowRejected:
+    # "COPY trades, line 3, column price"; the words depend on the server's language.
+    line = re.match(r"COPY .+?, \D*(\d+)(?:, \S+ ([^:]+))?", place)
+    where = f"row {line[1]} of the rows" if line else "the rows"
+    column = f", column {line[2]}" if line and line[2] else ""
     return RowRejected(
-        f"The server refused the rows for {table.name}: {reason}. Nothing of the load is written."
+        f"The server refused {where} for {table.name}{column}: {violation} Nothing of the load is "
+        "written.",
+        int(line[1]) if line else None,
+        why=violation,
     )
 
 

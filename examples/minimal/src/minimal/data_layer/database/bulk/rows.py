@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from sqlalchemy import Table
 
-from .errors import RowRejected, UnknownColumn
+from ..errors import RowRejected, UnknownColumn
 from .tables import listed, written_columns
 
 Row: TypeAlias = Sequence[Any] | Mapping[str, Any]

@@ -15,9 +15,9 @@ from sqlalchemy.sql.schema import (
     ScalarElementColumnDefault,
 )
 
+from ..errors import RowRejected, UnknownColumn, violation_of
 from ..session import WriteSession
 from .copy import copy_rows, driver_of, refused
-from .errors import RowRejected, UnknownColumn
 from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
 
@@ -42,9 +42,10 @@ async def upsert(
 ) -> Upserted:
     """Insert the rows whose key is new and update those that differ, by COPY and a staging table.
 
-    Of several rows with one key the last wins. A row that is the same already is neither rewritten
-    nor locked. An update does what the ORM's would: it counts `version` up and sets `updated_at`.
-    Objects that the session has loaded before are not refreshed.
+    Of several rows with one key the last wins. A row that is the same already is not rewritten,
+    and locked only if the table is partitioned. An update does what the ORM's would: it counts
+    `version` up and sets `updated_at`. Objects that the session has loaded before are not
+    refreshed.
 
     Args:
         session: the session of the transaction; what is pending in it is flushed before.
@@ -102,27 +103,35 @@ async def upsert(
             inserted = cursor.rowcount
             updated = 0
             if update:
+                await cursor.execute(_IS_PARTITIONED, [identifier(target).as_string(driver)])
+                new, statement = (
+                    ("excluded", _UPDATE_PARTS)
+                    if await cursor.fetchone()
+                    else ("staged", _UPDATE_DIFFERENT)
+                )
                 assignments = [
-                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("staged", name))
+                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(new, name))
                     for name in update
                 ]
                 assignments += _touched(target, update, dialect)
                 await cursor.execute(
-                    _UPDATE_DIFFERENT.format(
+                    statement.format(
                         **parts,
                         assignments=sql.SQL(", ").join(assignments),
                         old=joined(update, target.name),
-                        new=joined(update, "staged"),
+                        new=joined(update, new),
                     )
                 )
                 updated = cursor.rowcount
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            raise refused(target, error) from error
         except psycopg.errors.InvalidColumnReference as error:
             raise RowRejected(
                 f"No primary key or unique constraint of {target.name} covers exactly "
                 f"{listed(key)}; name such columns as the key of the upsert."
             ) from error
+        except psycopg.Error as error:
+            if violation := violation_of(error):
+                raise refused(target, violation) from error
+            raise
         await cursor.execute(sql.SQL("DROP TABLE {staging}").format(**parts))
     return Upserted(inserted, updated, count - inserted - updated)
 
@@ -155,6 +164,16 @@ _UPDATE_DIFFERENT = sql.SQL(
     "UPDATE {target} SET {assignments} FROM (SELECT staged.* FROM {staging} AS staged "
     "JOIN {target} ON {same_key} WHERE (ROW({old}))::record *<> (ROW({new}))::record "
     "ORDER BY {staged_key} FOR UPDATE OF {name}) AS staged WHERE {same_key}"
+)
+
+
+# An UPDATE by a join makes every columnar part of a hypertable rows again; an INSERT goes to the
+# parts that its rows belong to.
+_IS_PARTITIONED = "SELECT 1 FROM pg_class WHERE oid = %s::regclass AND relhassubclass"
+_UPDATE_PARTS = sql.SQL(
+    "INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {staging} "
+    "WHERE {key_given} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {assignments} "
+    "WHERE (ROW({old}))::record *<> (ROW({new}))::record"
 )
 
 

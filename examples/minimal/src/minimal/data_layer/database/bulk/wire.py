@@ -11,7 +11,7 @@ from psycopg.postgres import types as builtin
 from psycopg.pq import Format
 from sqlalchemy import Boolean, Dialect, LargeBinary, Table
 
-from .errors import UnknownColumn
+from ..errors import UnknownColumn
 from .tables import identifier, listed
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -48,7 +48,9 @@ async def columns_of(
             found[name][1],
             oid,
             # The guards do for these what SQLAlchemy does value by value.
-            None
+            _wall_clock
+            if not types and found[name][0] == builtin["timestamp"].oid
+            else None
             if isinstance(declared[name], (Boolean, LargeBinary))
             else declared[name].dialect_impl(dialect).bind_processor(dialect),
             _GUARDS.get(oid) if types else None,
@@ -125,6 +127,13 @@ def _is_no_text(values: list[Any]) -> None:
     # SQLAlchemy wraps what it takes for bytes.
     if any(isinstance(getattr(value, "obj", value), str) for value in values):
         raise TypeError("encode it to bytes first")
+
+
+def _wall_clock(moment: datetime) -> str:
+    # What a `timestamp` holds; as a datetime, the connection refuses it in its text form.
+    if moment.tzinfo is not None:
+        raise ValueError("its time zone would be lost")
+    return moment.isoformat(" ")
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy import ColumnClause, Connection, Row, column, select, table, text
 
 from ...settings import load
-from ..session import sqlstate
+from ..errors import sqlstate
 from .errors import MigrationError
 from .settings import MigrationSettings
 

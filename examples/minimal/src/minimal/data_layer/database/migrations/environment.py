@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from ...errors import DataLayerError
 from ...settings import load
 from ..engine import create_engine
-from ..session import sqlstate
+from ..errors import sqlstate
 from ..settings import DatabaseSettings
 from .errors import MigrationError
 from .naming import description
