@@ -3,10 +3,11 @@
     copier copy . /tmp/project --defaults && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/route.py /tmp/project
 
-Both routes make one query in a transaction and answer with its row. Ours has what `create_api` brings
-beside it: timeouts, problems, metrics. The applications are called within the process, without a
-server or a client, so that nothing but them is measured; the sides take turns, and what counts is the
-processor time of a request. The program exits with 1 where ours is below 0.9 of the bare one.
+Both routes make one query in a transaction and answer with its row. Ours has what `create_api`
+brings beside it: timeouts, problems, metrics. The applications are called within the process,
+without a server or a client, so that nothing but them is measured; the sides take turns, and what
+counts is the processor time of a request. The program exits with 1 where ours is below 0.9 of the
+bare one.
 """
 
 import argparse
