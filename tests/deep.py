@@ -75,11 +75,7 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(f"Name what to test, one of {', '.join(SUITES)}.\n\n{__doc__}")
     combination = EVERYTHING if everything else alone(suite)
     project = CACHE / "deep" / ("everything" if everything else suite) / "my project"
-    for left in project.glob("[!.]*"):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+    projects.clear(project)
     with TemporaryDirectory() as folder:
         projects.render(snapshot(Path(folder) / "template"), project, **combination.answers())
     put_into(project, combination)

@@ -147,6 +147,16 @@ def render(template: Path, destination: Path, **answers: object) -> Path:
     return destination
 
 
+def clear(project: Path) -> None:
+    """Take everything out of a folder but the environment, which `uv sync` brings up to date."""
+    project.mkdir(parents=True, exist_ok=True)
+    for left in project.iterdir():
+        if left.is_dir() and left.name != ".venv":
+            shutil.rmtree(left)
+        elif not left.is_dir():
+            left.unlink()
+
+
 def files(project: Path) -> dict[str, bytes]:
     """Every file of `project` by its path, without git's own and what tools leave behind."""
     return {

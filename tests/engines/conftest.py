@@ -62,14 +62,7 @@ def installed(rendered: Renderer, tmp_path_factory: pytest.TempPathFactory) -> I
 
     def install_combination(combination: Combination) -> Path:
         project = stage / combination.python_version / "my project"
-        project.mkdir(parents=True, exist_ok=True)
-        for left in project.iterdir():
-            if left.name == ".venv":
-                continue
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+        projects.clear(project)
         shutil.copytree(rendered(combination), project, dirs_exist_ok=True)
         return install(project, UV_PYTHON=interpreters()[combination.python_version])
 

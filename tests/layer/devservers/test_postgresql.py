@@ -26,6 +26,7 @@ from tests.layer import PATIENCE
 from tests.layer.servers import alive, ends, kill, pid_of, restart
 
 RUN_UNTIL_KILLED = f"""
+import time
 from {postgresql.__name__} import embedded_server
 with embedded_server() as server:
     print(server._process.pid, server.data, flush=True)

@@ -20,7 +20,6 @@ def series_names(draw: st.DrawFn) -> SeriesName:
     return SeriesName(draw(WORDS), draw(WORDS), draw(WORDS), start, end, suffix)
 
 
-@pytest.mark.standard("DL-FI-04")
 @given(name=series_names())
 def test_what_is_built_can_be_read(name: SeriesName) -> None:
     assert SeriesName.parse(str(name)) == name

@@ -10,6 +10,7 @@ from pathlib import Path
 from .errors import DataLayerError
 
 PART = ".part"
+NEW = ".new"  # what is a part in a moment: empty, and not locked yet
 
 
 class NotWritten(DataLayerError):
@@ -33,7 +34,7 @@ def replacing(target: Path, ready: Callable[[], None] = lambda: None) -> Iterato
         NotWritten: the disk refuses the file or its name.
     """
     part = target.parent / f".{target.name}.{secrets.token_hex(6)}{PART}"
-    unlocked = part.with_suffix(".new")
+    unlocked = part.with_suffix(NEW)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         held = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)

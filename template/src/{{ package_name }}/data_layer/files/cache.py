@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..atomic import leftovers, replacing
+from ..atomic import NEW, leftovers, replacing
 from .errors import FilesError
 from .sizes import readable
 
@@ -104,7 +104,7 @@ class FileCache:
             # Between the listing and this it may be dropped, or completed under its name.
             with contextlib.suppress(FileNotFoundError):
                 about = path.stat()
-                if path.is_file():
+                if path.is_file() and path.suffix != NEW:
                     found.append((about.st_mtime_ns, about.st_size, path))
         return found
 
