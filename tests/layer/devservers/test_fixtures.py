@@ -154,6 +154,7 @@ def test_migrations_that_fail_leave_no_database(
 ) -> None:
     before = databases(own_server)
     monkeypatch.setenv("TEST_DATABASE_URL", own_server.url.render_as_string(hide_password=False))
+    monkeypatch.delenv("TEST_MIGRATIONS", raising=False)
     run = DatabaseRun(tmp_path)
 
     with pytest.raises(DataLayerError, match=r"No alembic\.ini"):
