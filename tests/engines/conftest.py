@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,15 +76,13 @@ def project(combination: Combination, installed: Installer) -> Path:
     return installed(combination)
 
 
-@pytest.fixture(scope="session")
-def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of one PostgreSQL for all projects of this worker, run by the project's launcher."""
-    project = projects.render(template, tmp_path_factory.mktemp("server") / "project")
-    install(project)
+@contextmanager
+def serving(python: Path, source: Path) -> Iterator[str]:
+    """The URL of an embedded PostgreSQL, run by the layer's launcher in `source`."""
     launcher = subprocess.Popen(
-        [project / ".venv" / "bin" / "python", "-c", SERVE],
-        cwd=project,
-        env=clean_environment(),
+        [python, "-c", SERVE],
+        cwd=source,
+        env=clean_environment(PYTHONPATH=source),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -98,6 +97,15 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         launcher.stdin.close()
         launcher.stdout.close()
         assert launcher.wait(timeout=60) == 0
+
+
+@pytest.fixture(scope="session")
+def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of one PostgreSQL for all projects of this worker."""
+    project = projects.render(template, tmp_path_factory.mktemp("server") / "project")
+    install(project)
+    with serving(project / ".venv" / "bin" / "python", project / "src") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,17 @@
 """Versions of the template in a git repository, and projects that follow them."""
 
 import shutil
+import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import copier
+import psycopg
 import pytest
 import yaml
 
 from tests import projects
-from tests.projects import commit_all, files, git
+from tests.projects import clean_environment, commit_all, files, git, run
 
 # Rendered by the first copy only. What the documents call "yours".
 YOURS = (
@@ -85,3 +88,31 @@ def conflicts(project: Path) -> list[str]:
 
 def dirty(project: Path) -> str:
     return git("status", "--porcelain", cwd=project)
+
+
+class Typed:
+    """What a person types in a project: the environment of all modules, and its own source."""
+
+    def __init__(self, project: Path, environment: Path) -> None:
+        self.project = project
+        self.bin = environment / "bin"
+
+    def __call__(
+        self, command: str, *arguments: str, check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment; `python` is its interpreter."""
+        return run(
+            self.bin / command,
+            *arguments,
+            cwd=self.project,
+            env=clean_environment(PYTHONPATH=self.project / "src", **variables),
+            check=check,
+        )
+
+
+def database(server: str, name: str) -> str:
+    """The URL of a new, empty database on a server."""
+    server = server.replace("+psycopg", "")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return urlsplit(server)._replace(path=f"/{name}").geturl()

@@ -386,7 +386,8 @@ def _real_time(state: AggregateState) -> ts.TimescaleOperation:
 # ---------------------------------------------------------------------------------------
 # Rendering
 # ---------------------------------------------------------------------------------------
-IMPORT = f"from {__package__} import operations as timescaledb"
+# Not this module, which may be switched off while its revisions stay.
+IMPORT = f"from {__package__.rpartition('.')[0]}.revisions import timescaledb"
 
 
 @renderers.dispatch_for(ts.TimescaleOperation)
