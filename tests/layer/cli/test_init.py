@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from my_project.data_layer import cli, dotenv
 from my_project.data_layer.database import DatabaseSettings
 from my_project.data_layer.errors import DataLayerError
-from my_project.data_layer.settings import InvalidSettings, load
+from my_project.data_layer.settings import load
 
 EXAMPLE = """\
 # The settings.
@@ -161,7 +161,6 @@ def test_a_write_that_fails_leaves_the_old_file(
 @pytest.mark.parametrize(
     "text",
     [
-        "database_url=postgresql://me@db/mine\ndatabase_password=chosen\n",
         "DATABASE_URL='postgresql://me@db/mine'\nDATABASE_PASSWORD=\"chosen\"  # mine",
         "\n  export DATABASE_URL = postgresql://me@db/mine\nDATABASE_PASSWORD=chosen\r\n",
         'NOTE="first\nDATABASE_URL=second"\nDATABASE_URL=postgresql://me@db/mine\n'
@@ -183,32 +182,3 @@ def test_it_reads_the_file_as_the_settings_do(
     assert settings.password is not None
     assert settings.password.get_secret_value() == "chosen"
     assert "From .env.example" not in result.output
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"DATABASE_URL=x\nwhat is this?\n", "Line 2 of"),
-        ("\ufeffDATABASE_URL=x\n".encode(), "begins with a byte order mark"),
-        ("DATABASE_URL=x\n".encode("utf-16"), "is not UTF-8"),
-        ("DATABASE_PASSWORD=pässword\n".encode("latin-1"), "is not UTF-8"),
-    ],
-)
-def test_a_file_that_nobody_can_read_is_left_as_it_is(
-    project: Path, content: bytes, said: str
-) -> None:
-    (project / ".env").write_bytes(content)
-
-    result = init()
-
-    assert result.exit_code == 2
-    assert said in " ".join(result.output.split())
-    assert "pässword" not in result.output
-    assert (project / ".env").read_bytes() == content
-
-
-def test_the_settings_say_so_too(project: Path) -> None:
-    (project / ".env").write_bytes("DATABASE_PASSWORD=pässword\n".encode("latin-1"))
-
-    with pytest.raises(InvalidSettings, match="is not UTF-8"):
-        load(DatabaseSettings)

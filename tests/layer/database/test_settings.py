@@ -23,7 +23,6 @@ def settings(url: str, **others: object) -> DatabaseSettings:
 @pytest.mark.parametrize(
     ("url", "fault"),
     [
-        ("", "not a URL"),
         (SECRET, "not a URL"),
         (f"user:{SECRET}@localhost/name", "not a URL"),
         (f'"postgresql://user:{SECRET}@localhost/name"', "not a URL"),

@@ -1,6 +1,7 @@
 """Making `.env` from `.env.example`: generated secrets, readable by its owner alone."""
 
 import io
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,19 @@ from dotenv.parser import Binding, parse_stream
 from . import git
 from .atomic import replacing
 from .errors import DataLayerError
+
+# What the settings, by python-dotenv, and docker compose, by its own parser, read alike.
+_READ_ALIKE = re.compile(
+    r"""
+    \s* (?:export[ \t]+)? [A-Z_][A-Z0-9_]* [ \t]*=[ \t]*
+    (?:
+        (?: '(?:[^'\\$]|\\(?![\\'])|\$(?!\{))*' | "(?:[^"\\$]|\\[\\"nt])*" ) (?:[ \t]*\#.*)?
+      | (?![\s'"\#]) (?:(?![^\S ]\#)[^$\n])*? (?:[ ]\#.*)?
+    )?
+    \s*
+    """,
+    re.VERBOSE,
+)
 
 _SECRETS = ("_PASSWORD", "_SECRET")
 _TELLING = 8  # shorter values turn up in any file by chance
@@ -46,8 +60,8 @@ def write(project: Path) -> Written:
     if reason := why_git_would_take(project):
         raise DataLayerError(f"{reason} Nothing was written.")
     created = not target.exists()
-    template = _bindings(example)
-    present = template if created else _bindings(target)
+    template = read(example)
+    present = template if created else read(target)
     names = _names(present)
     missing = [one for one in template if _names([one]) - names]
     filled = [_with_secret(one) for one in (*present, *missing)]
@@ -62,36 +76,59 @@ def write(project: Path) -> Written:
     return Written(created, generated, added)
 
 
-def _bindings(file: Path) -> list[Binding]:
-    """The assignments, comments and blank lines of a file, each with its text."""
+def read(file: Path) -> list[Binding]:
+    """The assignments, comments and blank lines of a file, each with its text.
+
+    Raises:
+        DataLayerError: the file can't be read, or the application and docker compose, each by its
+            own parser, would find different values in it.
+    """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode()
     except UnicodeDecodeError:
         raise DataLayerError(f"{file} is not UTF-8; save it as UTF-8.") from None
+    except OSError as error:
+        raise DataLayerError(f"{file} can't be read: {error.strerror}.") from None
     if text.startswith("\ufeff"):
         raise DataLayerError(f"{file} begins with a byte order mark; save it as UTF-8 without one.")
-    bindings = list(parse_stream(io.StringIO(text)))
+    bindings = list(parse_stream(io.StringIO(text, newline="")))
+    names: set[str] = set()
     for one in bindings:
-        if one.error:
+        whole = one.original.string
+        line = one.original.line + whole[: -len(whole.lstrip()) or None].count("\n")
+        if one.error or not _is_read_alike(one):
             raise DataLayerError(
-                f"Line {one.original.line} of {file} is neither a comment nor NAME=value; correct "
-                "it."
+                f"The application and docker compose would not read line {line} of {file} alike; "
+                "write it as NAME='value': the name in capitals, and a value without ' and ${."
             )
+        if one.key in names:
+            raise DataLayerError(f"{file} sets {one.key} again in line {line}; keep one of them.")
+        if one.key:
+            names.add(one.key)
     return bindings
 
 
+def _is_read_alike(binding: Binding) -> bool:
+    text = binding.original.string.replace("\r\n", "\n")
+    if binding.key is None:
+        return "\r" not in text
+    # Spaces that are none to everybody, ends of lines, invisible signs.
+    plain = text.replace("\n", "").replace("\t", "").isprintable()
+    return plain and "\r" not in (binding.value or "") and bool(_READ_ALIKE.fullmatch(text))
+
+
 def _names(bindings: list[Binding]) -> set[str]:
-    # The settings are read without regard to case.
-    return {one.key.upper() for one in bindings if one.key}
+    return {one.key for one in bindings if one.key}
 
 
 def _is_secret(binding: Binding) -> bool:
-    return binding.key is not None and binding.key.upper().endswith(_SECRETS)
+    return binding.key is not None and binding.key.endswith(_SECRETS)
 
 
 def _with_secret(binding: Binding) -> tuple[str, str]:
     """The text and, when its empty secret was filled in, the name of that."""
-    text = binding.original.string.rstrip("\n") + "\n"
+    text = binding.original.string
+    text += "" if text.endswith("\n") else "\n"
     if binding.key is None or binding.value or not _is_secret(binding):
         return text, ""
     name = text.partition("=")[0].rstrip()
@@ -117,7 +154,7 @@ def tracked_files_with_secrets(project: Path) -> list[str]:
         return []
     secret_values = [
         one.value
-        for one in _bindings(env)
+        for one in read(env)
         if _is_secret(one) and one.value and len(one.value) >= _TELLING
     ]
     if not secret_values:

@@ -1,12 +1,16 @@
 """Settings from the environment and `.env`, with errors that a person can act on."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from . import dotenv
 from .errors import DataLayerError
+
+ENV_FILE = ".env"
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 
@@ -19,30 +23,40 @@ class Settings(BaseSettings):
     """Base of every settings class of the layer.
 
     A subclass sets `env_prefix`, so that the field `pool_size` of the prefix `DATABASE_` is read
-    from `DATABASE_POOL_SIZE`. The environment wins over `.env` in the current directory.
+    from `DATABASE_POOL_SIZE`. The environment wins over `.env` in the current directory. As in
+    the compose files, a variable that is empty is not set, and one that is empty in the
+    environment hides that of `.env`.
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=ENV_FILE,
         env_file_encoding="utf-8",
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value != ""}
+
 
 def load(settings: type[SettingsType]) -> SettingsType:
     """Read `settings` from the environment and `.env`.
 
     Raises:
-        InvalidSettings: with one sentence for each setting that is missing or wrong.
+        InvalidSettings: with one sentence for each setting that is missing or wrong, or about a
+            line of `.env` that docker compose would read in another way.
     """
     try:
+        if Path(ENV_FILE).is_file():
+            dotenv.read(Path(ENV_FILE))
         return settings()
+    except DataLayerError as error:
+        raise InvalidSettings(str(error)) from None
     except ValidationError as error:
         raise InvalidSettings(" ".join(_sentences(settings, error))) from None
-    except UnicodeDecodeError:
-        raise InvalidSettings(".env is not UTF-8; save it as UTF-8.") from None
     except SettingsError as error:
         raise InvalidSettings(f"The settings can't be read: {error}.") from None
 
