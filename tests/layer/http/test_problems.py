@@ -203,7 +203,11 @@ async def test_every_documented_error_is_a_problem(client: AsyncClient, note: No
 )
 @pytest.mark.parametrize("error", [Violation, RowRejected])
 async def test_a_violation_names_its_constraint(
-    app: FastAPI, kind: Kind, status: int, error: type[Violation]
+    app: FastAPI,
+    kind: Kind,
+    status: int,
+    error: type[Violation],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     violation = Violation("It breaks.", kind=kind, table="t", constraint="the_rule", column="c")
     raising(app, violation if error is Violation else RowRejected("It breaks.", 7, why=violation))
@@ -213,6 +217,8 @@ async def test_a_violation_names_its_constraint(
     body = problem(response)
     assert body["detail"] == "It breaks."
     assert body["constraint"] == "the_rule"
+    # What may be a fault of the program's own statement is in its log.
+    assert ("It breaks." in caplog.text) == (kind == "value")
 
 
 @pytest.mark.parametrize(

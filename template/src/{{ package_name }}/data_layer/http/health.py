@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from time import perf_counter
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -20,19 +19,10 @@ Probe = Callable[[], Awaitable[object]]
 """Asks one dependency; returning means that it answers, raising that it does not."""
 
 
-class DependencyHealth(BaseModel):
-    """What one probe saw. `error` is a sentence, empty when the dependency answers."""
-
-    name: str
-    ok: bool
-    latency_ms: float
-    error: str = ""
-
-
 class Health(BaseModel):
-    """The state of every dependency."""
+    """Which dependencies answer, by name. The log says why one doesn't: strangers may ask."""
 
-    dependencies: list[DependencyHealth]
+    dependencies: dict[str, bool]
 
 
 async def ping(database: Database) -> None:
@@ -55,11 +45,9 @@ class Readiness:
         self._running: dict[str, asyncio.Future[object]] = {}
 
     async def health(self) -> Health:
-        """The state of every dependency, now."""
-        dependencies = await asyncio.gather(
-            *(self._ask(name, probe) for name, probe in self._probes.items())
-        )
-        return Health(dependencies=list(dependencies))
+        """Which dependencies answer, now."""
+        answers = await asyncio.gather(*(self._answers(name) for name in self._probes))
+        return Health(dependencies=dict(zip(self._probes, answers, strict=True)))
 
     async def close(self) -> None:
         """Cancel the probes that still run and wait until they have let go of their connections."""
@@ -69,19 +57,17 @@ class Readiness:
             async with asyncio.timeout(self._timeout):
                 await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    async def _ask(self, name: str, probe: Probe) -> DependencyHealth:
+    async def _answers(self, name: str) -> bool:
         running = self._running.get(name)
         if running is None or running.done():
-            running = self._running[name] = asyncio.ensure_future(probe())
+            running = self._running[name] = asyncio.ensure_future(self._probes[name]())
             # Nobody asks a cancelled probe for its error; unasked, the event loop would log it.
             running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        started = perf_counter()
         await asyncio.wait({running}, timeout=self._timeout)
-        latency = round((perf_counter() - started) * 1000, 1)
         error = self._error(name, running)
         if error:
             logger.warning("not ready: %s: %s", name, error)
-        return DependencyHealth(name=name, ok=not error, latency_ms=latency, error=error)
+        return not error
 
     def _error(self, name: str, running: asyncio.Future[object]) -> str:
         if not running.done():
@@ -95,7 +81,7 @@ class Readiness:
             case DataLayerError() as error:
                 return str(error)
             case error:
-                # A driver's message may quote the URL; the type is all that is safe to show.
+                # A driver's message may quote the URL; the type is all that is safe to log.
                 return f"The probe of {name} failed with {type(error).__name__}."
 
 
@@ -110,10 +96,10 @@ async def live() -> dict[str, bool]:
 
 @router.get("/ready", responses=documented(NotReady))
 async def ready(request: Request) -> Health:
-    """Which dependencies answer; 503 with the same list while one of them does not."""
+    """Which dependencies answer; 503 with the same names while one of them does not."""
     readiness: Readiness = request.app.state.readiness
     health = await readiness.health()
-    down = [dependency.name for dependency in health.dependencies if not dependency.ok]
+    down = [name for name, answers in health.dependencies.items() if not answers]
     if down:
         raise NotReady(f"These do not answer: {', '.join(down)}.", **health.model_dump())
     return health

@@ -215,7 +215,11 @@ def _not_found(_: ExceptionHandler, __: Request, error: NotFound) -> Problem:
     return EntityNotFound(str(error))
 
 
-def _violation(_: ExceptionHandler, __: Request, error: Violation) -> Problem:
+def _violation(_: ExceptionHandler, request: Request, error: Violation) -> Problem:
+    if error.kind == "value":
+        # The client's value, or a fault of the statement (an overflow, a wrong pattern): the
+        # server's code is the same.
+        _log(request, error)
     if error.kind in ("unique", "exclusion", "foreign key"):
         return ConstraintConflict(str(error), constraint=error.constraint)
     return RefusedValue(str(error), constraint=error.constraint, column=error.column)
