@@ -1,4 +1,4 @@
-"""The command line: init, check, demo, embedded, and the groups that the modules add.
+"""The command line: init, check, next, demo, embedded, and the groups that the modules add.
 
 What a command needs beside this it imports when it runs, so that no other command waits for it.
 """
@@ -153,6 +153,18 @@ def create_cli(
         else:
             checklist.print_table(report, Console())
         raise typer.Exit(0 if report.ok else 1)
+
+    @cli.command("next")
+    def next_() -> None:
+        """Say what to do next, in order: what the checks advise."""
+        import asyncio
+
+        from . import checklist
+
+        report = asyncio.run(checklist.run([*wiring.checks(declare=declare), *checks]))
+        steps = checklist.remedies(report) or ["Nothing: every check holds."]
+        for number, step in enumerate(steps, start=1):
+            typer.echo(f"{number}. {step}")
 
     @cli.command()
     def demo(server: Server = None) -> None:

@@ -30,10 +30,16 @@ def parts(name: str) -> list[ModuleType]:
     return [
         import_module(f"{__name__}.{folder}.{name}")
         for folder in FOLDERS
-        if find_spec(f"{data_layer.__name__}.{folder}")
-        and find_spec(f"{__name__}.{folder}")
-        and find_spec(f"{__name__}.{folder}.{name}")
+        if _is_there(f"{data_layer.__name__}.{folder}")
+        and _is_there(f"{__name__}.{folder}")
+        and _is_there(f"{__name__}.{folder}.{name}")
     ]
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is such a module; compiled files that it left behind are none."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 async def story(database: Database, console: Console) -> None:

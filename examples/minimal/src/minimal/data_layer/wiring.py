@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import typer
 
     from .checklist import Check
+    from .modules.remains import Remains
 
 
 def checks(only: Sequence[str] = (), declare: Callable[[], None] = lambda: None) -> "list[Check]":
@@ -23,6 +24,10 @@ def checks(only: Sequence[str] = (), declare: Callable[[], None] = lambda: None)
         declare: imports what the project declares; a check that looks at declarations calls it.
     """
     found: list[Check] = []
+    if _wanted(only, "DL-UP"):
+        from .modules.checks import update_checks
+
+        found += update_checks()
     if _wanted(only, "DL-PG", "DL-ORM", "DL-TX", "DL-OPS"):
         from .database.checks import database_checks
 
@@ -58,12 +63,23 @@ def command_groups(
 
         return migrations_commands
 
+    def modules() -> "typer.Typer":
+        from .modules.commands import modules_commands
+
+        return modules_commands(remains)
+
     return {
         "migrations": (
             "Judge migrations: the safety lint, and schema and code apart.",
             migrations,
         ),
+        "modules": ("Switch a module on or off: what to do, and what to type.", modules),
     }
+
+
+async def remains(module: str) -> "list[Remains]":
+    """What that module leaves behind when it is switched off."""
+    return []
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The executable adoption checklist: what a check is, how checks run, how they are reported."""
 
 from .check import Check, Finding, Verdict, advice, failed, passed
-from .report import as_json, as_markdown, print_table, summary
+from .report import as_json, as_markdown, print_table, remedies, summary
 from .runner import Report, Result, run
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "failed",
     "passed",
     "print_table",
+    "remedies",
     "run",
     "summary",
 ]

@@ -48,6 +48,17 @@ def summary(report: Report) -> str:
     return f"{len(report.results)} checks: {counts}; {end}."
 
 
+def remedies(report: Report) -> list[str]:
+    """What is to be done, in the order of the checks; of one cause that fails many, once."""
+    return list(
+        dict.fromkeys(
+            " ".join(filter(None, (result.finding.evidence, result.finding.remedy)))
+            for result in report.results
+            if result.finding.verdict is not Verdict.PASSED
+        )
+    )
+
+
 def as_json(report: Report) -> str:
     """The report as one JSON object.
 

@@ -1,0 +1,107 @@
+"""The commands `modules add` and `modules remove`: what to do around the update that does it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import DataLayerError
+from ..git import answer
+from ..project import root
+from . import source, update
+from .remains import Remains
+
+PACKAGE = source.LAYER.parent.name
+PROGRAM = PACKAGE.replace("_", "-")
+Name = Annotated[str, typer.Argument(help=f"One of {', '.join(source.MODULES)}.")]
+
+
+def modules_commands(remains: Callable[[str], Coroutine[Any, Any, list[Remains]]]) -> typer.Typer:
+    """The command group.
+
+    Args:
+        remains: what a module leaves behind, by its name.
+    """
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+    @group.command()
+    def add(name: Name) -> None:
+        """Say what to type to switch a module on; the others stay."""
+        on = _on(name)
+        if name in on:
+            raise DataLayerError(f"{name} is switched on already; `uv run {PROGRAM} next` goes on.")
+        _type(*(module for module in source.MODULES if module in {*on, name}))
+        typer.echo(f"  uv run {PROGRAM} next    says what {name} needs from you")
+
+    @group.command()
+    def remove(name: Name) -> None:
+        """Say what a module that is to go would break or lose; then, what to type.
+
+        The exit code is 1 while the update would break or lose something.
+        """
+        on = _on(name)
+        if name not in on:
+            raise DataLayerError(f"{name} is switched off already.")
+        project = root()
+        before = [*_importers(project, name), *_edits(project, name)]
+        for sentence in before:
+            typer.echo(f"- {sentence}")
+        living = asyncio.run(remains(name))
+        for one in living:
+            if one.lost:
+                before.append(one.sentence)
+                typer.echo(f"- {one.sentence}")
+        if before:
+            typer.echo(f"{len(before)} of these to do before {name} can be switched off.")
+            raise typer.Exit(1)
+        _type(*(module for module in on if module != name))
+        typer.echo(f"  uv run {PROGRAM} check")
+        for one in living:
+            typer.echo(f"- {one.sentence}")
+
+    return group
+
+
+def _on(name: str) -> list[str]:
+    if name not in source.MODULES:
+        raise DataLayerError(f"There is no module {name}; name one of {', '.join(source.MODULES)}.")
+    return [module for module in source.MODULES if source.is_on(module)]
+
+
+def _type(*modules: str) -> None:
+    """The whole list: an update removes the modules that it does not name."""
+    typer.echo(f"Commit first, then type:\n  copier update -d 'modules=[{', '.join(modules)}]'")
+    typer.echo("  uv sync")
+
+
+def _importers(project: Path, name: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for one in source.imports(project):
+        managed = one.path.startswith(f"tests/data_layer/{name}/")
+        if one.of(f"{PACKAGE}.data_layer.{name}") and not managed and one.path not in seen:
+            seen.add(one.path)
+            yield f"{one.path}:{one.line} imports data_layer.{name}: delete the file, or that use."
+
+
+def _edits(project: Path, name: str) -> Iterator[str]:
+    """What the update would take away, of files that it manages."""
+    layer = source.LAYER.relative_to(source.LAYER.parents[2])
+    owned = (
+        *(f"{layer}/{name}", f"{layer}/devservers/{name}.py", f"tests/data_layer/{name}"),
+        *(f"ops/{name}", f"docs/data-layer/{name}.md", f"docs/data-layer/{name}-*.md"),
+    )
+    base = answer(project, "log", "-1", "--format=%h", "--", update.ANSWERS).strip()
+    if not base:
+        raise DataLayerError(f"{update.ANSWERS} is in no commit of git; commit, then ask again.")
+    told = answer(project, "diff", "--no-renames", "--name-status", "-z", base, "--", *owned)
+    fields = iter(told.split("\0"))
+    for status, path in zip(fields, fields, strict=False):
+        if status == "M":
+            yield (
+                f"{path} holds edits since {base}, which would go: move them into a file of "
+                f"yours, then `git checkout {base} -- {path}`."
+            )
+        elif status == "A":
+            yield f"{path} is yours, in a folder that would go: move it."

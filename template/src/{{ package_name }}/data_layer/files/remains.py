@@ -1,0 +1,20 @@
+"""What of the data tree stays on the disk."""
+
+from ..modules.remains import Remains
+from .tree import DataTree, Folder
+
+
+async def remains() -> list[Remains]:
+    """The files of the tree: they stay, and no rule of git hides them any more."""
+    tree = DataTree.of_settings()
+    hidden = [folder for folder in Folder if folder is not Folder.SAMPLES]
+    files = sum(1 for _ in tree.files(*hidden))
+    if not files:
+        return []
+    return [
+        Remains(
+            f"{files:,} files stay in {tree.root}: delete them, or put the folder into .gitignore "
+            "before the next commit, since the update takes the rules out that hide it.",
+            lost=False,
+        )
+    ]
