@@ -24,10 +24,9 @@ from my_project.data_layer.redis import (
     Store,
     TimeToLive,
     UserData,
-    cached,
 )
 from tests.layer import PATIENCE
-from tests.layer.redis.waiting import eventually
+from tests.layer.redis.waiting import Transaction, eventually
 
 
 class Profile(BaseModel, frozen=True):
@@ -272,7 +271,8 @@ async def test_what_was_read_before_a_write_is_not_stored_after_it(
     slow = Loader(1, seconds=0.3)
     reading = asyncio.create_task(cache.get(REMOTE, "n", slow))
     await eventually(lambda: slow.calls == 1)
-    await writer.committed(of=REMOTE, identifiers=("n",))
+    async with Transaction() as session:
+        writer.invalidate(session, REMOTE, "n")
     # Whoever asks from now on gets the new value, also while the old load is still under way.
     fresh = Loader(2)
     assert await writer.get(REMOTE, "n", fresh) == 2
@@ -291,7 +291,8 @@ async def test_what_was_computed_before_a_change_is_not_used_after_it(
     slow = Loader(Total(1), seconds=0.3)
     reading = asyncio.create_task(cache.get(TOTALS, "all", slow))
     await eventually(lambda: slow.calls == 1)
-    await writer.committed(TRADES)
+    async with Transaction() as session:
+        writer.changed(session, TRADES)
     fresh = Loader(Total(2))
     assert await writer.get(TOTALS, "all", fresh) == Total(2)
     assert await reading == Total(1)
@@ -390,22 +391,7 @@ async def test_odd_identifiers_are_names_like_any_other(
     await cache.get(PROFILES, odd, Loader(ADA))
     richer = Profile(name=odd.encode("utf-8", "replace").decode(), cash=Decimal(2))
     assert await elsewhere.get(PROFILES, odd, Loader(richer)) == ADA
-    await cache.committed(of=PROFILES, identifiers=(odd,))
+    async with Transaction() as session:
+        cache.invalidate(session, PROFILES, odd)
     await eventually(lambda: elsewhere.entries == 0)
     assert await elsewhere.get(PROFILES, odd, Loader(richer)) == richer
-
-
-async def test_the_decorator_is_the_plain_call(cache: Cache) -> None:
-    asked: list[str] = []
-
-    @cached(PROFILES, by=lambda name, cash: name)
-    async def profile(name: str, cash: int) -> Profile:
-        """One profile."""
-        asked.append(name)
-        return Profile(name=name, cash=Decimal(cash))
-
-    assert (await profile(cache, "ada", 1)).cash == 1
-    assert (await profile(cache, "ada", cash=2)).cash == 1
-    assert (await profile(cache, "bob", 3)).cash == 3
-    assert asked == ["ada", "bob"]
-    assert profile.__doc__ == "One profile."

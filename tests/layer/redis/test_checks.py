@@ -11,7 +11,7 @@ from redis import Redis
 from my_project.data_layer import checklist
 from my_project.data_layer.checklist import Finding, Verdict
 from my_project.data_layer.devservers.redis import embedded_services
-from my_project.data_layer.redis import checks
+from my_project.data_layer.redis import RedisSettings, checks
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer.redis.servers import OwnServer, own_server
 from tests.layer.redis.test_topologies import works
@@ -155,8 +155,8 @@ async def test_a_plain_connection_to_another_machine_fails(
 ) -> None:
     facts = await checks.ask(settings_of(server.url))
 
-    async def elsewhere(_: object) -> checks.Facts:
-        return facts
+    async def elsewhere(settings: RedisSettings) -> checks.Facts:
+        return replace(facts, settings=settings)
 
     monkeypatch.setattr(checks, "ask", elsewhere)
     monkeypatch.setenv("REDIS_URL", "redis://:a-long-password-1@cache.example.org/0")

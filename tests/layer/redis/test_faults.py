@@ -17,11 +17,12 @@ from my_project.data_layer.redis import (
     TimeToLive,
     UserData,
 )
-from my_project.data_layer.redis.limits import Limit, Limiter, LimitSettings
+from my_project.data_layer.redis.limits import Limit, Limiter
+from my_project.data_layer.redis.settings import LimitSettings
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
 from tests.layer.redis.servers import OwnServer, own_server
-from tests.layer.redis.waiting import eventually
+from tests.layer.redis.waiting import Transaction, eventually
 
 # No first layer: every read wants Redis.
 NUMBER = UserData("number", int, TimeToLive(timedelta(hours=1)), local=None)
@@ -208,7 +209,8 @@ async def test_an_invalidation_waits_until_redis_is_back() -> None:
             assert await writer.get(NUMBER, "n", source.load) == 0
             await asyncio.to_thread(server.kill)
             source.value = 1
-            await writer.committed(of=NUMBER, identifiers=("n",))
+            async with Transaction() as session:
+                writer.invalidate(session, NUMBER, "n")
             assert writer.pending == 1
             assert await writer.get(NUMBER, "n", source.load) == 1
             await asyncio.to_thread(server.start)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from my_project.data_layer.redis.jsonable import NotJson, dumps, jsonable
+from my_project.data_layer.redis import NotJson
+from my_project.data_layer.redis.jsonable import dumps, jsonable
 
 
 class Fill(BaseModel):

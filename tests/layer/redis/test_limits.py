@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from my_project.data_layer.redis import RedisSettings, Store
-from my_project.data_layer.redis.limits import Decision, Limit, Limiter, LimitSettings
+from my_project.data_layer.redis.limits import Decision, Limit, Limiter
+from my_project.data_layer.redis.settings import LimitSettings
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
 from tests.layer.redis.servers import OwnServer

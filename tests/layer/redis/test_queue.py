@@ -13,10 +13,8 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel, SecretStr
 from taskiq import ScheduledTask, TaskiqDepends
-from taskiq.schedule_sources import LabelScheduleSource
 
-from my_project.data_layer.redis import RedisSettings
-from my_project.data_layer.redis.jsonable import NotJson
+from my_project.data_layer.redis import NotJson, RedisSettings
 from my_project.data_layer.redis.queue import (
     JobTooLarge,
     Queue,
@@ -241,7 +239,7 @@ async def test_a_server_that_is_full_refuses_jobs_and_does_those_that_it_has(
     async with Queue.open(settings, patient) as queue:
         await queue.send(write.after(0.05), str(tmp_path), "later")
         # Of a worker that died over it: it is to be buried, for which there is no place.
-        client, keys = queue.broker.client, queue.broker.keys
+        client, keys = queue.broker.client, queue.broker
         await client.xadd(keys.jobs, {"job": b"poison"})
         await client.xgroup_create(keys.jobs, "workers", id="0")
         await client.xreadgroup("workers", "dead", {keys.jobs: ">"})
@@ -267,7 +265,7 @@ async def test_an_idempotency_key_is_free_again_when_it_is_forgotten(
 ) -> None:
     hour = AT_ONCE.model_copy(update={"once_ttl": 3600, "result_ttl": 3600})
     async with Queue.open(queue_settings, hour) as queue, worker(queue_settings, hour):
-        client, keys = queue.broker.client, queue.broker.keys
+        client, keys = queue.broker.client, queue.broker
         for count, forgotten in ((1, False), (1, True), (2, False)):
             job = await queue.send(write.once("key"), str(tmp_path), "once")
             await job.wait_result(timeout=PATIENCE, check_interval=0.05)
@@ -283,7 +281,7 @@ async def test_a_job_that_no_worker_knows_becomes_a_dead_letter(
 ) -> None:
     unknown = typed.__class__("tests.of-another-version", typed.function)
     await queue.send(unknown, date(2026, 1, 1))
-    client, jobs = queue.broker.client, queue.broker.keys.jobs
+    client, jobs = queue.broker.client, queue.broker.jobs
     await client.xadd(jobs, {"job": b"\xff no job"})
     await client.xadd(jobs, {"something": b"else"})
     async with worker(queue_settings):
@@ -421,8 +419,8 @@ async def test_each_tick_of_a_schedule_is_sent_once_by_however_many_schedulers(
     begun = time.time() // 60
     async with Queue.open(queue_settings, AT_ONCE) as other:
         for one in (queue, other, queue):
-            source = LabelScheduleSource(one.broker)
-            await Scheduler(one.broker, [source]).on_ready(source, scheduled)
+            scheduler = Scheduler(one)
+            await scheduler.on_ready(scheduler.sources[0], scheduled)
     minutes = time.time() // 60 - begun + 1  # two where one ends meanwhile
     assert 1 <= (await queue.state()).jobs <= minutes
 
@@ -431,7 +429,7 @@ async def test_a_tick_is_sent_when_the_queue_is_back(own_redis: OwnServer) -> No
     settings = settings_of(own_redis.url, queue_url=SecretStr(own_redis.url))
     async with Queue.open(settings, AT_ONCE) as queue:
         own_redis.kill()
-        source = LabelScheduleSource(queue.broker)
+        scheduler = Scheduler(queue)
         scheduled = ScheduledTask(
             task_name="tests.write",
             labels={},
@@ -440,7 +438,7 @@ async def test_a_tick_is_sent_when_the_queue_is_back(own_redis: OwnServer) -> No
             schedule_id="tests.write",
             cron="* * * * *",
         )
-        sending = asyncio.create_task(Scheduler(queue.broker, [source]).on_ready(source, scheduled))
+        sending = asyncio.create_task(scheduler.on_ready(scheduler.sources[0], scheduled))
         await asyncio.sleep(0.2)
         own_redis.start()
         await asyncio.wait_for(sending, PATIENCE)
@@ -451,4 +449,7 @@ async def test_a_schedule_is_known_to_the_scheduler(queue: Queue) -> None:
     @task("tests.nightly", schedule="0 3 * * *")
     async def nightly() -> None: ...
 
-    assert (await Scheduler.of(queue).crons())["tests.nightly"] == "0 3 * * *"
+    [source] = Scheduler(queue).sources
+    await source.startup()
+    crons = {one.task_name: one.cron for one in await source.get_schedules()}
+    assert crons["tests.nightly"] == "0 3 * * *"

@@ -65,8 +65,8 @@ async def test_jobs_that_pile_up_are_found(
         assert "Nobody does them" in found.evidence
         assert "queue worker" in found.remedy
         # A worker that is there, but behind.
-        await queue.broker.client.xgroup_create(queue.broker.keys.jobs, "workers", id="0")
-        await queue.broker.client.xgroup_createconsumer(queue.broker.keys.jobs, "workers", "one")
+        await queue.broker.client.xgroup_create(queue.broker.jobs, "workers", id="0")
+        await queue.broker.client.xgroup_createconsumer(queue.broker.jobs, "workers", "one")
         assert (await asked("DL-RD-20")).verdict is Verdict.PASSED
         monkeypatch.setenv("REDIS_QUEUE_MAX_JOBS", "1")
         found = await asked("DL-RD-20")
@@ -76,7 +76,7 @@ async def test_jobs_that_pile_up_are_found(
 
 async def test_an_old_job_is_advice(environment: dict[str, str]) -> None:
     async with Queue.open() as queue:
-        keys, client = queue.broker.keys, queue.broker.client
+        keys, client = queue.broker, queue.broker.client
         await client.xgroup_create(keys.jobs, "workers", id="0", mkstream=True)
         await client.xgroup_createconsumer(keys.jobs, "workers", "one")
         await client.xadd(keys.jobs, {"job": b"{}"}, id="1700000000000-0")
@@ -112,11 +112,11 @@ async def buried(count: int) -> None:
     async with Queue.open(queue=QueueSettings(_env_file=None)) as queue:
         for number in range(count):
             await queue.send(fail, f"number {number}")
-        jobs: Any = await queue.broker.client.xrange(queue.broker.keys.jobs)
+        jobs: Any = await queue.broker.client.xrange(queue.broker.jobs)
         for identifier, fields in jobs:
             message = queue.broker.formatter.loads(fields[b"job"])
             await queue.broker.bury(message, f"failed: {message.args[0]}")
-            await queue.broker.client.xdel(queue.broker.keys.jobs, identifier)
+            await queue.broker.client.xdel(queue.broker.jobs, identifier)
 
 
 async def test_dead_letters_are_listed_and_retried(environment: dict[str, str]) -> None:

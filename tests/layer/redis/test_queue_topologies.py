@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from my_project.data_layer.redis import RedisSettings, Store
-from my_project.data_layer.redis.limits import Limit, Limiter, LimitSettings
+from my_project.data_layer.redis.limits import Limit, Limiter
 from my_project.data_layer.redis.live import Live
 from my_project.data_layer.redis.queue import (
     Job,
@@ -19,6 +19,7 @@ from my_project.data_layer.redis.queue import (
     QueueUnreachable,
     run_worker,
 )
+from my_project.data_layer.redis.settings import LimitSettings
 from tests.data_layer.redis.fixtures import settings_of
 from tests.layer import PATIENCE
 from tests.layer.redis.servers import OwnServer

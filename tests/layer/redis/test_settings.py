@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.address import Topology
-from my_project.data_layer.redis.checks import _bytes
+from my_project.data_layer.redis.checks import size_of
 from my_project.data_layer.redis.connection import connect
 from my_project.data_layer.redis.queue import QueueSettings
 from my_project.data_layer.settings import InvalidSettings, load
@@ -97,7 +97,7 @@ def test_the_password_is_filled_in_where_the_url_has_none() -> None:
         (f"redis://:{SECRET}@h?max_connections=5", "names something else"),
         (f"redis://:{SECRET}@h?ssl_ca_certs=ca.pem", "names something else"),
         (f"unix:///{SECRET}?socket_keepalive=1", "names something else"),
-        ("", "it is not a URL"),
+        ("", "REDIS_URL is not set"),
     ],
 )
 def test_a_wrong_url_is_one_sentence_without_its_parts(
@@ -147,4 +147,4 @@ def test_an_idempotency_key_outlives_its_result(monkeypatch: pytest.MonkeyPatch)
 )
 def test_sizes_are_those_of_the_server(text: str, size: int) -> None:
     assert settings_of("redis://h", maxmemory=text).maxmemory == text
-    assert _bytes(text) == size
+    assert size_of(text) == size

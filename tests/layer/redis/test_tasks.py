@@ -72,7 +72,9 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [lambda: nothing(), partial(nothing), len, lambda: None], ids=str
+    "function",
+    [lambda: nothing(), partial(nothing), len, lambda: None],
+    ids=["lambda", "partial", "builtin", "other lambda"],
 )
 def test_only_a_function_is_a_task(function: Callable[[], Any]) -> None:
     with pytest.raises(InvalidTask, match="async def"):

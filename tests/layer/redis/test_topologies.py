@@ -19,7 +19,7 @@ from my_project.data_layer.redis import (
 )
 from tests.layer import PATIENCE
 from tests.layer.redis.topologies import Cluster, Watched, serves_all
-from tests.layer.redis.waiting import eventually
+from tests.layer.redis.waiting import Transaction, eventually
 
 HOUR = TimeToLive(timedelta(hours=1))
 NUMBER = UserData("number", int, HOUR)
@@ -58,7 +58,9 @@ async def works(settings: RedisSettings) -> None:
                 assert await there.get(policy, name, database.load) == database.value
             assert database.loads == len(names)
             database.value += 1
-            await here.committed(QUOTES, of=NUMBER, identifiers=tuple(names))
+            async with Transaction() as session:
+                here.changed(session, QUOTES)
+                here.invalidate(session, NUMBER, *names)
             for name in names:
                 async with asyncio.timeout(PATIENCE):
                     while await there.get(policy, name, database.load) != database.value:
@@ -147,5 +149,6 @@ async def test_a_failover_under_load_costs_loads_and_no_error(guarded: Watched) 
         await asyncio.gather(*running)
         # Invalidations go to the new master.
         database.value = 1
-        await cache.committed(of=REMOTE, identifiers=("0",))
+        async with Transaction() as session:
+            cache.invalidate(session, REMOTE, "0")
         assert await cache.get(REMOTE, "0", database.load) == 1

@@ -132,11 +132,10 @@ async def test_two_hundred_clients_connect_and_vanish(app: FastAPI) -> None:
         async with asyncio.timeout(PATIENCE):
             while live.clients:
                 await asyncio.sleep(0.02)
-            await live.stopped()
-            while len(asyncio.all_tasks()) > before:
+            while len(asyncio.all_tasks()) > before or subscriptions:
                 await asyncio.sleep(0.02)
-        ((_, subscriptions),) = await live.store.client.pubsub_numsub(live.key("prices"))
-        assert subscriptions == 0
+                counted = await live.store.client.pubsub_numsub(live.key("prices"))
+                ((_, subscriptions),) = counted
 
 
 async def test_redis_down_is_an_answer_and_no_broken_stream(

@@ -10,6 +10,7 @@ from my_project.data_layer.redis import TimeToLive
 from my_project.data_layer.redis.http import Representation, respond
 from my_project.data_layer.redis.policies import Computed, Source
 from tests.layer.redis.servers import OwnServer
+from tests.layer.redis.waiting import Transaction
 
 from .conftest import served
 
@@ -66,7 +67,8 @@ async def test_a_change_of_the_source_makes_a_new_response(app: FastAPI) -> None
     async with served(app) as client:
         before = await client.get("/notes/1")
         backend.text = "second"
-        await app.state.cache.committed(NOTES)
+        async with Transaction() as session:
+            app.state.cache.changed(session, NOTES)
         after = await client.get("/notes/1", headers={"if-none-match": before.headers["etag"]})
         assert after.status_code == 200
         assert after.json()["text"] == "second"

@@ -1,9 +1,16 @@
 """Data in Redis that can be made again: the cache, keys, times to live, and the store."""
 
-from .cache import Cache, cached
-from .errors import InvalidKey, InvalidTimeToLive, RedisLayerError, RedisUnavailable
+from .cache import Cache
+from .errors import (
+    InvalidKey,
+    InvalidPolicy,
+    InvalidTimeToLive,
+    NotJson,
+    RedisLayerError,
+    RedisUnavailable,
+)
 from .keys import Key, TimeToLive, digest
-from .policies import Computed, Configuration, InvalidPolicy, Source, UserData
+from .policies import Computed, Configuration, Source, UserData
 from .settings import RedisSettings
 from .store import Store
 
@@ -15,6 +22,7 @@ __all__ = [
     "InvalidPolicy",
     "InvalidTimeToLive",
     "Key",
+    "NotJson",
     "RedisLayerError",
     "RedisSettings",
     "RedisUnavailable",
@@ -22,6 +30,5 @@ __all__ = [
     "Store",
     "TimeToLive",
     "UserData",
-    "cached",
     "digest",
 ]

@@ -15,18 +15,13 @@ EXAMPLES = (
 _PORTS = {"cluster": 6379, "sentinel": 26379, "": 6379}
 # What the query may say. More of what redis-py takes would change what its answers look like, or
 # is a setting of ours.
-_QUERY = frozenset(
-    {
-        *("db", "username", "password", "client_name", "health_check_interval"),
-        *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_read_size"),
-    }
-)
-_QUERY_OF_TLS = frozenset(
-    {
-        *("ssl_ca_certs", "ssl_ca_data", "ssl_certfile", "ssl_keyfile"),
-        *("ssl_cert_reqs", "ssl_check_hostname", "ssl_ciphers"),
-    }
-)
+_QUERY = {"db", "username", "password", "client_name", "health_check_interval"} | {
+    f"socket_{name}" for name in ("timeout", "connect_timeout", "keepalive", "read_size")
+}
+_QUERY_OF_TLS = _QUERY | {
+    f"ssl_{name}"
+    for name in ("ca_certs", "ca_data", "certfile", "keyfile", "cert_reqs", "check_hostname")
+}
 
 
 class Topology(StrEnum):
@@ -45,8 +40,8 @@ class Address:
         hosts: names and ports: the server, some nodes of the cluster, or the sentinels; empty for
             a socket.
         master: the name that the sentinels know the master by; empty without sentinels.
-        options: what else redis-py is to be given: user name, password, database, TLS and whatever
-            the query of the URL holds.
+        options: what else redis-py is given: user name, password, database, TLS and whatever the
+            query of the URL holds.
     """
 
     topology: Topology
@@ -79,29 +74,24 @@ def parse(url: str) -> Address:
     # Not by urlsplit, which since 2025 lets brackets stand around the only host and nowhere else.
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     parts = urlsplit(f"//h{rest[len(authority) :]}")
-    user, _, places = authority.rpartition("@")
+    user, at, places = authority.rpartition("@")
     hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
     path = unquote(parts.path.strip("/"))
-    query = f"?{parts.query}" if parts.query else ""
     tls = base == "rediss"
-    known = _QUERY | _QUERY_OF_TLS if tls else _QUERY
-    if kind == "":
-        if len(hosts) > 1:
-            raise ValueError(
-                "it names several hosts; begin it with redis+cluster or redis+sentinel"
-            )
-        if path and not path.isdigit():
-            raise ValueError("its path is not the number of a database")
-        options = _options(f"{base}://{user}{'@' if user else ''}h/{path}{query}", known)
-        return Address(Topology.SINGLE, hosts, tls, options=options)
-    options = _options(f"redis://{user}{'@' if user else ''}h{query}", known)
-    if kind == "cluster":
-        if path not in {"", "0"} or options.get("db"):
-            raise ValueError("a cluster has no database but 0; leave it out")
-        return Address(Topology.CLUSTER, hosts, tls, options=options)
-    if not path:
+    database = f"/{path}" if not kind else ""
+    if not kind and len(hosts) > 1:
+        raise ValueError("it names several hosts; begin it with redis+cluster or redis+sentinel")
+    if not kind and path and not path.isdigit():
+        raise ValueError("its path is not the number of a database")
+    options = _options(
+        f"redis://{user}{at}h{database}?{parts.query}", _QUERY_OF_TLS if tls else _QUERY
+    )
+    if kind == "cluster" and (path not in {"", "0"} or options.get("db")):
+        raise ValueError("a cluster has no database but 0; leave it out")
+    if kind == "sentinel" and not path:
         raise ValueError("it does not name the master that the sentinels watch, as in …/name")
-    return Address(Topology.SENTINEL, hosts, tls, path, options)
+    master = path if kind == "sentinel" else ""
+    return Address(Topology(kind or "single"), hosts, tls, master, options)
 
 
 def _host(place: str, default: int) -> tuple[str, int]:
@@ -119,7 +109,7 @@ def _host(place: str, default: int) -> tuple[str, int]:
     return host, int(port)
 
 
-def _options(url: str, known: frozenset[str]) -> dict[str, Any]:
+def _options(url: str, known: set[str]) -> dict[str, Any]:
     try:
         options = dict(parse_url(url))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A circuit breaker: a server that failed several times in a row is left alone for a while."""
+"""A circuit breaker: nobody asks a server that failed several times in a row for a while."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,8 @@ from collections.abc import Callable
 class Breaker:
     """Decides whether to try, by how the last attempts ended.
 
-    While it is closed, everybody tries. After `failures` in a row it opens, and nobody tries for
-    `pause` seconds. Then one attempt goes through: its success closes the breaker, and its failure
-    keeps it open for another pause.
+    It opens after `failures` in a row, and nobody tries for `pause` seconds. Then one attempt goes
+    through: its success closes the breaker, its failure keeps it open for another pause.
     """
 
     def __init__(
@@ -30,8 +29,7 @@ class Breaker:
         """Whether to try now. After a yes the caller reports `succeeded` or `failed`."""
         if not self.is_open:
             return True
-        now = self._clock()
-        if now < self._try_at:
+        if (now := self._clock()) < self._try_at:
             return False
         # The one attempt; should it never report, another may follow after a pause.
         self._try_at = now + self._pause
@@ -44,5 +42,4 @@ class Breaker:
     def failed(self) -> None:
         """Report that an attempt failed."""
         self._failures += 1
-        if self.is_open:
-            self._try_at = self._clock() + self._pause
+        self._try_at = self._clock() + self._pause

@@ -1,30 +1,20 @@
 """The two-layer cache: within the process over Redis over a loader."""
 
 import asyncio
-import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    NamedTuple,
-    ParamSpec,
-    Self,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast, overload
 
 from redis.exceptions import RedisError
 
-from .errors import RedisUnavailable
+from .errors import InvalidKey, RedisUnavailable
 from .invalidation import SOURCE, Invalidations
 from .keys import Key
+from .listening import Listener, end
 from .policies import Policy, Source, UserData
 from .shared import Found, Shared, Wanted
 from .store import Store
@@ -33,7 +23,6 @@ if TYPE_CHECKING:  # a cache alone needs no SQLAlchemy, which takes long to impo
     from ..database import WriteSession
 
 Value = TypeVar("Value")
-Parameters = ParamSpec("Parameters")
 Loader = Callable[[], Awaitable[Value]]
 Name = tuple[str, int, str]
 """Entity, version and identifier."""
@@ -71,15 +60,15 @@ class _Flight:
     value: asyncio.Future[Any] = field(default_factory=lambda: asyncio.Future())
 
 
-class Cache:
+class Cache(Listener):
     """Values that can be loaded again, kept within the process and in Redis.
 
-    `Cache.open` makes one for each process. When Redis is down, slow or full, the cache only gets
+    `Cache.open` makes one for each process. While Redis is down, slow or full, the cache is only
     slower: the loader answers. Serves DL-RD-11 to DL-RD-14.
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        super().__init__(store)
         # Every entry is young, so the oldest, which makes room, is hardly worth more than the
         # least recently used, and finding it costs nothing.
         self._entries: dict[Name, _Entry] = {}
@@ -88,36 +77,37 @@ class Cache:
         self._loads: set[asyncio.Task[None]] = set()
         self._changes: Counter[str] = Counter()
         self._hearing = asyncio.Event()
-        self._invalidations = Invalidations(store, self)
+        self._invalidations = Invalidations(store)
+        self._want(self._invalidations.channel)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, store: Store) -> AsyncIterator[Self]:
-        """A cache that hears of invalidations until it is closed."""
+        """A cache that hears invalidations until it is closed."""
         cache = cls(store)
-        listening = asyncio.create_task(cache._invalidations.listen())
-        try:
-            yield cache
-        finally:
-            await _end({listening, *cache._loads})
+        async with cache.listening():
+            try:
+                yield cache
+            finally:
+                await end(cache._loads.copy())
 
     @property
     def is_hearing(self) -> bool:
-        """Whether invalidations of other processes are heard."""
+        """Whether this process hears the invalidations of others."""
         return self._hearing.is_set()
 
     async def hearing(self) -> None:
-        """Wait until invalidations of other processes are heard, for ever while Redis is down."""
+        """Wait until this process hears the invalidations of others, however long Redis is down."""
         await self._hearing.wait()
 
     @property
     def entries(self) -> int:
-        """How many values are kept within this process."""
+        """How many values this process keeps."""
         return len(self._entries)
 
     @property
     def pending(self) -> int:
-        """How many invalidations wait for Redis to come back."""
+        """How many invalidations wait until Redis is back."""
         return len(self._invalidations.pending)
 
     @overload
@@ -171,31 +161,41 @@ class Cache:
 
         Also when the connection breaks during COMMIT, since the change may have taken effect.
         """
-        keys = [self._key(policy, identifier) for identifier in identifiers]
-        session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
+        self._drop_after(session, [self._key(policy, identifier) for identifier in identifiers])
 
     def changed(self, session: "WriteSession", *sources: Source) -> None:
         """Drop what is computed from these sources, as soon as the transaction has committed."""
-        keys = [self._invalidations.source(source.name) for source in sources]
-        session.after_commit(lambda: self._invalidations.send(*keys), or_unknown=True)
+        self._drop_after(session, [self._invalidations.source(source.name) for source in sources])
 
-    async def committed(
-        self, *sources: Source, of: UserData[Any] | None = None, identifiers: tuple[str, ...] = ()
-    ) -> None:
-        """Drop values at once, for a change that has been committed without a session of ours.
+    def _drop_after(self, session: "WriteSession", keys: list[Key]) -> None:
+        async def drop() -> None:
+            for key in keys:
+                self._forget(key)
+            await self._invalidations.send(keys)
 
-        Args:
-            sources: what changed, for computed results.
-            of: the policy of changed user data.
-            identifiers: which of them changed.
-        """
-        keys = [self._invalidations.source(source.name) for source in sources]
-        if of is not None:
-            keys += [self._key(of, identifier) for identifier in identifiers]
-        await self._invalidations.send(*keys)
+        session.after_commit(drop, or_unknown=True)
 
-    def forget(self, key: Key) -> None:
-        """Drop a value within this process; `Invalidations` calls it for each one that it hears."""
+    async def _subscribed(self, channel: str) -> None:
+        # Some invalidations may have been missed before.
+        self._forget_all()
+        self._hearing.set()
+
+    async def _heard(self, channel: str, data: bytes) -> None:
+        try:
+            for key in map(Key.parse, data.split(b" ")):
+                self._forget(key)
+        except InvalidKey as error:
+            logger.warning("an invalidation that is no key: %s", error)
+
+    def _lost(self) -> None:
+        self._hearing.clear()
+        self._forget_all()
+
+    async def _beat(self) -> None:
+        if self._invalidations.pending:
+            await self._invalidations.send_again()
+
+    def _forget(self, key: Key) -> None:
         if key.entity == SOURCE:
             # Entries and loads that stand on it are known by their mark.
             self._changes[key.identifier] += 1
@@ -204,16 +204,6 @@ class Cache:
         self._entries.pop(name, None)
         if flight := self._flights.pop(name, None):
             flight.outdated = True
-
-    def connected(self) -> None:
-        """Drop all values within this process, since some invalidations may have been missed."""
-        self._forget_all()
-        self._hearing.set()
-
-    def disconnected(self) -> None:
-        """Drop all values within this process, and keep new ones for a moment only."""
-        self._hearing.clear()
-        self._forget_all()
 
     def _forget_all(self) -> None:
         self._entries.clear()
@@ -311,43 +301,3 @@ class Cache:
     def _land(self, flight: _Flight) -> None:
         if self._flights.get(flight.name) is flight:
             del self._flights[flight.name]
-
-
-def cached(
-    policy: Policy[Value], *, by: Callable[Parameters, str]
-) -> Callable[
-    [Callable[Parameters, Awaitable[Value]]],
-    Callable[Concatenate[Cache, Parameters], Coroutine[Any, Any, Value]],
-]:
-    """Make a loader a cached one, which takes the cache as its first argument.
-
-        @cached(PROFILES, by=lambda database, user: user)
-        async def profile(database: Database, user: str) -> Profile: ...
-
-        await profile(cache, database, "user-123")
-
-    Args:
-        policy: what kind of data it gives.
-        by: the identifier, from the arguments of the loader.
-    """
-
-    def decorate(
-        load: Callable[Parameters, Awaitable[Value]],
-    ) -> Callable[Concatenate[Cache, Parameters], Coroutine[Any, Any, Value]]:
-        @functools.wraps(load)
-        async def get(
-            cache: Cache, /, *args: Parameters.args, **kwargs: Parameters.kwargs
-        ) -> Value:
-            return await cache.get(policy, by(*args, **kwargs), lambda: load(*args, **kwargs))
-
-        return get
-
-    return decorate
-
-
-async def _end(tasks: set[asyncio.Task[Any]]) -> None:
-    # More than once: redis-py now and then swallows the cancellation of what waits for an answer.
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        _, tasks = await asyncio.wait(tasks, timeout=0.5)

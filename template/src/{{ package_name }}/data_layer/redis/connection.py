@@ -32,7 +32,7 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A client that is closed at the end; nothing connects before it is first used.
 
-    A command is sent a second time when its connection turns out to be broken, since the server
+    It sends a command a second time when its connection turns out to be broken, since the server
     may only have been restarted, and never because of a timeout.
 
     Args:
@@ -46,6 +46,8 @@ async def connect(
         "socket_connect_timeout": settings.connect_timeout,
         "socket_timeout": None if bounded else settings.timeout,
         "client_name": settings.service,
+        "max_connections": settings.pool_size,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(NoConnection,)),
         # RESP3 would bring a handshake about maintenance to each connection and change nothing.
         "protocol": 2,
         **place.options,
@@ -54,25 +56,14 @@ async def connect(
         client: Client
         match place.topology:
             case Topology.SINGLE:
-                client = _single(settings, place, options, bounded)
+                client = Redis.from_pool(_pool(place, options, None if bounded else settings))
             case Topology.CLUSTER:
-                client = RedisCluster(
-                    startup_nodes=[ClusterNode(host, port) for host, port in place.hosts],
-                    max_connections=settings.pool_size,
-                    retry=_once_more(),
-                    ssl=place.tls,
-                    **options,
-                )
+                nodes = [ClusterNode(host, port) for host, port in place.hosts]
+                client = RedisCluster(startup_nodes=nodes, ssl=place.tls, **options)
             case Topology.SENTINEL:
                 sentinels = _sentinels(settings, place, options)
                 stack.push_async_callback(sentinels.aclose)
-                client = sentinels.master_for(
-                    place.master,
-                    max_connections=settings.pool_size,
-                    ssl=place.tls,
-                    retry=_once_more(),
-                    **options,
-                )
+                client = sentinels.master_for(place.master, ssl=place.tls, **options)
         stack.push_async_callback(_close, client)
         yield client
 
@@ -84,21 +75,14 @@ async def _close(client: Client) -> None:
         await client.nodes_manager.aclose("startup_nodes")
 
 
-def _single(
-    settings: RedisSettings, place: Address, options: dict[str, Any], bounded: bool
-) -> Redis:
-    kind: type[Connection] | type[UnixDomainSocketConnection] = UnixDomainSocketConnection
+def _pool(place: Address, options: dict[str, Any], waiting: RedisSettings | None) -> ConnectionPool:
+    options["connection_class"] = UnixDomainSocketConnection
     if place.hosts:
-        kind = SSLConnection if place.tls else Connection
+        options["connection_class"] = SSLConnection if place.tls else Connection
         [(options["host"], options["port"])] = place.hosts
-    options |= {
-        "max_connections": settings.pool_size,
-        "connection_class": kind,
-        "retry": _once_more(),
-    }
-    if bounded:
-        return Redis.from_pool(ConnectionPool(**options))
-    return Redis.from_pool(BlockingConnectionPool(timeout=settings.timeout, **options))
+    if waiting is None:
+        return ConnectionPool(**options)
+    return BlockingConnectionPool(timeout=waiting.timeout, **options)
 
 
 def _sentinels(settings: RedisSettings, place: Address, options: dict[str, Any]) -> Sentinel:
@@ -115,10 +99,6 @@ def _sentinels(settings: RedisSettings, place: Address, options: dict[str, Any])
             "retry": Retry(NoBackoff(), 0),
         },
     )
-
-
-def _once_more() -> Retry:
-    return Retry(NoBackoff(), 1, supported_errors=(NoConnection,))
 
 
 def is_cancelled() -> bool:

@@ -10,11 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from .errors import RedisLayerError
-
-
-class NotJson(RedisLayerError, ValueError):
-    """A value that JSON does not have; the message says where it is."""
+from .errors import NotJson
 
 
 def jsonable(value: Any, what: str) -> Any:
@@ -32,15 +28,18 @@ def jsonable(value: Any, what: str) -> Any:
     try:
         plain = to_jsonable_python(value, inf_nan_mode="constants")
     except ValueError:
-        place, wrong = _unknown(value)
+        place, wrong = next((place, part) for place, part in _parts(value) if not _known(part))
         raise NotJson(
             f"{what}{place} is of the type {type(wrong).__name__}, which JSON does not have; give "
             "text, numbers, dates, pydantic models or dataclasses."
         ) from None
-    for place, part in (*_parts(value), *_parts(plain)):
-        if isinstance(part, float | Decimal) and not math.isfinite(part):
+    # pydantic writes a Decimal as text, a NaN among them.
+    numbers = [one for one in _parts(value) if isinstance(one[1], Decimal)]
+    numbers += [one for one in _parts(plain) if isinstance(one[1], float)]
+    for place, number in numbers:
+        if not math.isfinite(number):
             raise NotJson(
-                f"{what}{place} is {part}, a number that JSON does not have; give None or text "
+                f"{what}{place} is {number}, a number that JSON does not have; give None or text "
                 "instead."
             )
     return plain
@@ -56,30 +55,24 @@ def dumps(value: Any, what: str) -> str:
 
 
 def _parts(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands in the value, at any depth, each with its place."""
-    children = _children(value)
-    if not children:
-        yield place, value
+    """What stands in the value, the innermost first, each with its place."""
+    children: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        children = list(value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        children = list(enumerate(value))
+    elif isinstance(value, BaseModel):
+        children = list(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        children = [(one.name, getattr(value, one.name)) for one in fields(value)]
     for name, child in children:
         yield from _parts(child, f"{place}.{name}" if place else f": its {name}")
+    yield place, value
 
 
-def _children(value: Any) -> list[tuple[Any, Any]]:
-    if isinstance(value, dict):
-        return list(value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(enumerate(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return [(one.name, getattr(value, one.name)) for one in fields(value)]
-    return []
-
-
-def _unknown(value: Any, place: str = "") -> tuple[str, Any]:
-    """The innermost part that pydantic can't write, with its place."""
-    children = list(value) if isinstance(value, BaseModel) else _children(value)
-    for name, child in children:
-        try:
-            to_jsonable_python(child)
-        except ValueError:
-            return _unknown(child, f"{place}.{name}" if place else f": its {name}")
-    return place, value
+def _known(value: Any) -> bool:
+    try:
+        to_jsonable_python(value)
+    except ValueError:
+        return False
+    return True

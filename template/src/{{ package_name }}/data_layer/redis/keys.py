@@ -11,7 +11,6 @@ from .errors import InvalidKey, InvalidTimeToLive
 
 LONGEST = 1024
 SHORTEST_LIFE, LONGEST_LIFE = timedelta(seconds=1), timedelta(days=366)
-_PART = re.compile(r"(?:[A-Za-z0-9_.~-]|%[0-9A-F]{2})+")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _COMPANION = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -62,29 +61,22 @@ class Key:
         """The key that has this text.
 
         Raises:
-            InvalidKey: no key has it; the message says which part is wrong.
+            InvalidKey: no key has it.
         """
         shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
-        parts = shown.split(":")
-        if len(parts) != 4:
+        *parts, last = shown.split(":")
+        version = _VERSION.fullmatch(last)
+        if len(parts) != 3 or version is None:
             raise InvalidKey(
                 f"{shown[:200]!r} is not of the form service:entity:identifier:version."
             )
-        for name, part in zip(("service", "entity", "identifier"), parts, strict=False):
-            if not _PART.fullmatch(part):
-                raise InvalidKey(
-                    f"The {name} of {shown[:200]!r} is empty or not escaped as Key escapes it."
-                )
-        version = _VERSION.fullmatch(parts[3])
-        if version is None:
-            raise InvalidKey(f"{shown[:200]!r} does not end in a version, such as v1.")
         try:
-            service, entity, identifier = map(_unescaped, parts[:3])
+            service, entity, identifier = map(_unescaped, parts)
             key = cls(service, entity, identifier, int(version[1]))
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise InvalidKey(f"{shown[:200]!r} is not UTF-8 where it is escaped.") from None
         if str(key) != shown:
-            raise InvalidKey(f"{shown[:200]!r} escapes what Key leaves as it is.")
+            raise InvalidKey(f"{shown[:200]!r} is not escaped as Key escapes it.")
         return key
 
     def companion(self, name: str) -> str:
@@ -127,7 +119,7 @@ class TimeToLive:
 
 
 def digest(identifier: str) -> str:
-    """An identifier of fixed length for one that is too long, or that shall not be readable."""
+    """An identifier of fixed length for one that is too long, or that nobody shall read."""
     encoded = identifier.encode("utf-8", "surrogatepass")
     return f"sha256-{hashlib.sha256(encoded).hexdigest()}"
 
@@ -139,13 +131,10 @@ def owner(text: str | bytes) -> Key:
         InvalidKey: it is neither.
     """
     shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
-    if not shown.startswith("{"):
-        return Key.parse(shown)
     inner, brace, name = shown[1:].rpartition("}:")
-    key = Key.parse(inner)
-    if not brace or not _COMPANION.fullmatch(name):
-        raise InvalidKey(f"{shown[:200]!r} is not the companion of a key.")
-    return key
+    if shown.startswith("{") and brace and _COMPANION.fullmatch(name):
+        return Key.parse(inner)
+    return Key.parse(shown)
 
 
 def _escaped(part: str) -> str:

@@ -6,27 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic_settings import SettingsConfigDict
-
-from ..settings import Settings, load
+from ..settings import load
 from .errors import RedisUnavailable
 from .keys import digest
+from .settings import LimitSettings
 from .store import Store
 
 MOST = 10_000
 _NAME = re.compile(r"[a-z][a-z0-9.-]{0,62}")
-
-
-class LimitSettings(Settings):
-    """`REDIS_LIMITS_*`: what limits do while Redis does not answer.
-
-    Attributes:
-        when_down: `open` lets everybody through uncounted, `closed` nobody.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="REDIS_LIMITS_")
-
-    when_down: Literal["open", "closed"] = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +46,8 @@ class Decision:
     """Whether the client may go on.
 
     Attributes:
-        allowed: it may.
-        counted: Redis took part; otherwise `when_down` decided.
+        allowed: the client may.
+        counted: Redis counted the attempt; otherwise `when_down` decided.
         remaining: places that are left now.
         free_in: seconds until a place is free; 0 while there is one.
     """
@@ -72,11 +59,10 @@ class Decision:
 
 
 class Limiter:
-    """Takes places in sliding windows.
+    """Takes places in windows that slide exactly.
 
-    The window slides exactly: in no stretch of time as long as the window are more than `quota`
-    let through, whatever the clients' clocks say and wherever windows begin. A refused attempt
-    takes no place.
+    No stretch of time as long as the window lets more than `quota` through, whatever the clients'
+    clocks say and wherever windows begin. A refused attempt takes no place.
     """
 
     def __init__(self, store: Store, settings: LimitSettings | None = None) -> None:

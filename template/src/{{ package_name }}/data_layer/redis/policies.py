@@ -7,17 +7,13 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from .errors import RedisLayerError
+from .errors import InvalidPolicy
 from .keys import Key, TimeToLive
 
 Value = TypeVar("Value")
 
 BRIEFLY = TimeToLive(timedelta(seconds=5))
 LONGEST_CONFIGURATION = timedelta(minutes=5)
-
-
-class InvalidPolicy(RedisLayerError):
-    """A policy that contradicts the rule of its kind of data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +37,7 @@ class _Policy(Generic[Value]):
         ttl: how long it stays in Redis.
         version: the version of its schema; raise it with every change of the type.
         local: how long it stays within a process, as far as `REDIS_LOCAL_TTL` allows; None: not.
-        absent: how long it is remembered that there is none; None: not at all.
+        absent: how long the cache remembers that there is none; None: not at all.
         loading: how long loading takes at most. That long others wait for the one who loads.
         sources: what makes the values go when it changes.
     """
@@ -52,8 +48,7 @@ class _Policy(Generic[Value]):
     version: int = field(default=1, kw_only=True)
     local: TimeToLive | None = field(default=BRIEFLY, kw_only=True)
     absent: TimeToLive | None = field(default=None, kw_only=True)
-    loading: TimeToLive = field(default=TimeToLive(timedelta(seconds=5)), kw_only=True)
-
+    loading: TimeToLive = field(default=BRIEFLY, kw_only=True)
     # No property: every hit within the process looks at it.
     sources: tuple[Source, ...] = field(default=(), init=False)
 
@@ -86,11 +81,7 @@ class Configuration(_Policy[Value]):
 
 @dataclass(frozen=True, eq=False)
 class Computed(_Policy[Value]):
-    """What is computed from other data: `Cache.changed` with every write of one of its sources.
-
-    Attributes:
-        of: the sources.
-    """
+    """What is computed from the sources in `of`: `Cache.changed` with every write of one."""
 
     of: tuple[Source, ...] = field(kw_only=True)
 

@@ -42,7 +42,7 @@ class Shared:
     """Values in Redis, each with the state that its sources had before it was loaded.
 
     `read` and `lease` raise `RedisUnavailable` while Redis does not answer; `store` and `release`
-    give up then, since the value or the lease expires by itself.
+    give up then, since the value and the lease expire by themselves.
     """
 
     def __init__(self, store: Store) -> None:
@@ -52,7 +52,7 @@ class Shared:
         )
 
     async def read(self, wanted: Wanted) -> tuple[Found | None, bytes]:
-        """The value, if there is one and it is good, and the state of its sources."""
+        """The value, if there is a good one, and the state of its sources."""
         if not wanted.sources:
             value: Any = await self._store.run(lambda redis: redis.get(str(wanted.key)))
             return self._good(wanted, value, b""), b""
@@ -79,22 +79,20 @@ class Shared:
         have loaded, stored and given the lease back.
         """
         token = secrets.token_hex(8)
-        policy = wanted.policy
+        loading = wanted.policy.loading
 
         async def operation(redis: Client) -> list[Any]:
             pipeline = redis.pipeline(transaction=False)
-            lease = wanted.key.companion("lease")
-            pipeline.set(lease, token, nx=True, px=policy.loading.milliseconds)
+            pipeline.set(wanted.key.companion("lease"), token, nx=True, px=loading.milliseconds)
             pipeline.get(str(wanted.key))
             answers: list[Any] = await pipeline.execute()
             return answers
 
-        until = time.monotonic() + policy.loading.seconds
+        until = time.monotonic() + loading.seconds
         pause = SHORTEST_LOOK
         while True:
             mine, stored = await self._store.run(operation)
-            found = self._good(wanted, stored, generation)
-            if found is not None:
+            if found := self._good(wanted, stored, generation):
                 if mine:
                     await self.release(wanted, token)
                 return None, found
@@ -120,8 +118,7 @@ class Shared:
         Returns:
             The seconds that Redis keeps it; None when it does not.
         """
-        policy = wanted.policy
-        ttl = policy.ttl if value is not None else policy.absent
+        ttl = wanted.policy.absent if value is None else wanted.policy.ttl
         payload = None if ttl is None else self._payload(wanted, value)
         if ttl is None or payload is None:
             await self.release(wanted, lease)
@@ -172,8 +169,8 @@ class Shared:
             return payload
         self._store.counts["unserialisable"] += 1
         logger.error(
-            "%s is not kept, since what its loader gives can't be written as JSON and read back "
-            "as the type that its policy names: %s",
+            "%s is not kept: its loader's value can't be written as JSON and read back as the "
+            "type of its policy: %s",
             wanted.key,
             reason,
         )
@@ -189,13 +186,12 @@ class Shared:
             seconds = max(0.0, (int(expires) - _now()) / 1000)
             if state != generation:
                 return None
-            if there == b"0":
-                return Found(None, seconds)
-            return Found(wanted.policy.adapter.validate_json(payload), seconds)
+            value = None if there == b"0" else wanted.policy.adapter.validate_json(payload)
         except ValueError:
             # Another schema under the same version, or no value of ours; it is loaded and replaced.
             self._store.counts["undecodable"] += 1
             return None
+        return Found(value, seconds)
 
 
 def _now() -> int:

@@ -8,20 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
-    MasterDownError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import TimeoutError as NoAnswer
+from redis import exceptions
 
 from ..settings import load
 from .breaker import Breaker
@@ -36,18 +23,17 @@ logger = logging.getLogger(__name__)
 
 # Errors of the server, not of the command.
 _DOWN = (
-    NoConnection,
-    NoAnswer,
-    TimeoutError,
     OSError,
-    BusyLoadingError,
-    ClusterDownError,
-    ClusterError,
-    RedisClusterException,
-    MasterDownError,
-    ReadOnlyError,
-    AuthenticationError,
-    NoPermissionError,
+    exceptions.AuthenticationError,
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
+    exceptions.ClusterError,
+    exceptions.ConnectionError,
+    exceptions.MasterDownError,
+    exceptions.NoPermissionError,
+    exceptions.ReadOnlyError,
+    exceptions.RedisClusterException,
+    exceptions.TimeoutError,
 )
 # Such errors for which redis-py has no class: a full disk, missing replicas, another program's
 # script that does not end, missing rights in a script. A pipeline puts its own words before them.
@@ -79,7 +65,7 @@ class Store:
     async def open(cls, settings: RedisSettings | None = None) -> AsyncIterator[Self]:
         """A store that is closed at the end; `settings` default to the environment's.
 
-        A server that is down does not stop it from opening.
+        It opens while the server is down, too.
 
         Raises:
             InvalidSettings: a setting is missing or wrong.
@@ -90,7 +76,7 @@ class Store:
 
     @property
     def is_available(self) -> bool:
-        """Whether the last operations were answered; False while Redis is left alone."""
+        """Whether Redis answered the last operations; False while nobody asks it."""
         return not self._breaker.is_open
 
     def key(self, entity: str, identifier: str, version: int = 1) -> Key:
@@ -105,7 +91,7 @@ class Store:
                 `TimeToLive`. It may run in part, or without anybody hearing of it.
 
         Raises:
-            RedisUnavailable: it was not answered in time, or Redis is left alone for the moment.
+            RedisUnavailable: Redis did not answer in time, or nobody asks it for the moment.
                 Go on without Redis.
             redis.exceptions.ResponseError: the command itself is wrong.
         """
@@ -113,13 +99,13 @@ class Store:
         if not self._breaker.allows():
             self.counts["held_back"] += 1
             raise RedisUnavailable(
-                "Redis has not answered lately and is left alone for up to "
-                f"{self.settings.breaker_pause:g} s; see whether the server of REDIS_URL runs."
+                "Redis has not answered lately; nobody asks it for up to "
+                f"{self.settings.breaker_pause:g} s. See whether the server of REDIS_URL runs."
             )
         try:
             async with asyncio.timeout(self.settings.timeout), self._places:
                 result = await operation(self.client)
-        except OutOfMemoryError as error:
+        except exceptions.OutOfMemoryError as error:
             # The server is well; it has no room for this write.
             self._breaker.succeeded()
             self.counts["out_of_memory"] += 1
@@ -127,28 +113,21 @@ class Store:
                 "Redis is full and evicts nothing; raise its maxmemory, or let it evict by "
                 "allkeys-lru."
             ) from error
-        except (*_DOWN, ResponseError) as error:
+        except (*_DOWN, exceptions.ResponseError) as error:
             if not isinstance(error, _DOWN) and not _AT_FAULT.search(str(error)):
                 self._breaker.succeeded()  # it answered
                 raise
-            self._failed(error)
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            self.counts["failures"] += 1
+            was_available = self.is_available
+            self._breaker.failed()
+            if was_available and not self.is_available:
+                logger.warning("Nobody asks Redis for now: %s", reason)
             raise RedisUnavailable(
-                f"Redis did not do what it was asked ({_reason(error)}); see whether the server of "
+                f"Redis did not do what it was asked ({reason}); see whether the server of "
                 "REDIS_URL runs, and REDIS_PASSWORD is its password."
             ) from error
         if not self.is_available:
             logger.warning("Redis answers again")
         self._breaker.succeeded()
         return result
-
-    def _failed(self, error: BaseException) -> None:
-        was_available = self.is_available
-        self.counts["failures"] += 1
-        self._breaker.failed()
-        if was_available and not self.is_available:
-            logger.warning("Redis is left alone for now: %s", _reason(error))
-
-
-def _reason(error: BaseException) -> str:
-    first_line = str(error).strip().partition("\n")[0].rstrip(".")
-    return first_line or type(error).__name__

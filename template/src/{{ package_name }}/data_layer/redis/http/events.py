@@ -1,11 +1,14 @@
 """Live messages as server-sent events: heartbeats, resuming, and an end for slow clients."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from typing import Annotated
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from types import FrameType
+from typing import Annotated, Any
 
-from fastapi import Depends, Header
-from fastapi.requests import HTTPConnection
+from fastapi import Header, Request
 from fastapi.sse import ServerSentEvent
 
 from ...http.problems import Unavailable
@@ -18,15 +21,6 @@ LastEventId = Annotated[
 ]
 
 
-async def live_of(connection: HTTPConnection) -> Live:
-    """The live channels that the application opened when it started."""
-    live: Live = connection.app.state.live
-    return live
-
-
-LiveDependency = Annotated[Live, Depends(live_of)]
-
-
 def subscription_to(channel: str) -> Callable[..., AsyncIterator[Subscription]]:
     """A dependency that subscribes for as long as the answer lasts.
 
@@ -34,8 +28,9 @@ def subscription_to(channel: str) -> Callable[..., AsyncIterator[Subscription]]:
     """
 
     async def subscribe(
-        live: LiveDependency, last_event_id: LastEventId = None
+        request: Request, last_event_id: LastEventId = None
     ) -> AsyncIterator[Subscription]:
+        live: Live = request.app.state.live
         async with AsyncExitStack() as stack:
             try:
                 subscription = await stack.enter_async_context(
@@ -59,3 +54,32 @@ async def events(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
         yield ServerSentEvent(event="missed", data={})
     async for event in subscription:
         yield ServerSentEvent(id=event.id, raw_data=event.data)
+
+
+@contextmanager
+def ended_by_signals(live: Live) -> Iterator[None]:
+    """End every stream as soon as the server is told to stop.
+
+    A server waits for open answers before it ends the application, and a stream never ends by
+    itself; a server that waits no longer cancels the stream, which is an error with a traceback.
+    """
+    loop = asyncio.get_running_loop()
+    servers: dict[int, Any] = {}  # what they do at a signal
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # It wakes the loop up, which may be waiting just now.
+        loop.call_soon_threadsafe(live.end)
+        servers[number](number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        # Only the main thread may set one, and none is set where the server has none.
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            servers[number] = handler
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for signal_number, handler in servers.items():
+            if signal.getsignal(signal_number) is stop:
+                signal.signal(signal_number, handler)

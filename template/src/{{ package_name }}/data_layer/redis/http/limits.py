@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 from fastapi import Depends, Request, Response
-from fastapi.requests import HTTPConnection
 from fastapi_problem.error import StatusProblem
 
 from ...http.problems import Unavailable
@@ -20,26 +20,26 @@ class QuotaExceeded(StatusProblem):
     status = 429
 
 
-async def limiter_of(connection: HTTPConnection) -> Limiter:
-    """The limiter that the application opened when it started."""
-    limiter: Limiter = connection.app.state.limiter
-    return limiter
-
-
-LimiterDependency = Annotated[Limiter, Depends(limiter_of)]
-
-
 def client_address(request: Request) -> str:
     """Who is counted unless a route says otherwise: the address that the request came from.
 
-    Behind a proxy that is the proxy's, unless uvicorn is told to trust what the proxy says of its
-    client (`--proxy-headers --forwarded-allow-ips`).
+    Of IPv6 it is the network of 64 bits, all of whose addresses one client has. Behind a proxy it
+    is the proxy's address, unless uvicorn is told to trust what the proxy says of its client
+    (`--proxy-headers --forwarded-allow-ips`).
     """
-    return request.client.host if request.client else "unknown"
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        network = IPv6Network((int(address), 64), strict=False)
+        return str(address.ipv4_mapped or network)
+    return host
 
 
 def limited(limit: Limit, *, by: Callable[[Request], str] = client_address) -> Any:
-    """What a route passes in `dependencies` to be called at most so often by each client.
+    """What a route passes in `dependencies` so that each client may call it only so often.
 
     The answer says what is left in `RateLimit` and `RateLimit-Policy`
     (draft-ietf-httpapi-ratelimit-headers). Several limits on one route all count.
@@ -49,7 +49,8 @@ def limited(limit: Limit, *, by: Callable[[Request], str] = client_address) -> A
         by: who is counted; `lambda request: "*"` counts everybody together.
     """
 
-    async def take(request: Request, response: Response, limiter: LimiterDependency) -> None:
+    async def take(request: Request, response: Response) -> None:
+        limiter: Limiter = request.app.state.limiter
         decision = await limiter.take(limit, by(request))
         if not decision.counted:
             if not decision.allowed:

@@ -1,6 +1,6 @@
 """What is open while the application runs, and how a route gets it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from ..limits import Limiter
 from ..live import Live
 from ..queue import Queue
 from ..store import Store
+from .events import ended_by_signals
 from .metrics import CacheCollector
 from .sessions import Sessions
 
@@ -38,33 +39,27 @@ async def redis_resources(state: Any) -> AsyncIterator[None]:
         collector = CacheCollector(state.cache)
         state.metrics.register(collector)
         stack.callback(state.metrics.unregister, collector)
+        stack.enter_context(ended_by_signals(state.live))
         yield
 
 
-async def store_of(connection: HTTPConnection) -> Store:
-    """The store that the application opened when it started."""
-    store: Store = connection.app.state.store
-    return store
+def _opened(name: str) -> Callable[[HTTPConnection], Awaitable[Any]]:
+    async def opened(connection: HTTPConnection) -> Any:
+        return getattr(connection.app.state, name)
+
+    return opened
 
 
-async def cache_of(connection: HTTPConnection) -> Cache:
-    """The cache that the application opened when it started."""
-    cache: Cache = connection.app.state.cache
-    return cache
-
-
-async def queue_of(connection: HTTPConnection) -> Queue:
-    """The task queue that the application opened when it started.
-
-    Raises:
-        Unavailable: 503, `REDIS_QUEUE_URL` is not set.
-    """
+async def _queue(connection: HTTPConnection) -> Queue:
     queue: Queue | None = connection.app.state.queue
     if queue is None:
         raise Unavailable("This server has no task queue; its REDIS_QUEUE_URL is not set.")
     return queue
 
 
-StoreDependency = Annotated[Store, Depends(store_of)]
-CacheDependency = Annotated[Cache, Depends(cache_of)]
-QueueDependency = Annotated[Queue, Depends(queue_of)]
+StoreDependency = Annotated[Store, Depends(_opened("store"))]
+CacheDependency = Annotated[Cache, Depends(_opened("cache"))]
+LiveDependency = Annotated[Live, Depends(_opened("live"))]
+SessionsDependency = Annotated[Sessions, Depends(_opened("sessions"))]
+QueueDependency = Annotated[Queue, Depends(_queue)]
+"""The task queue; the route answers 503 where `REDIS_QUEUE_URL` is not set."""

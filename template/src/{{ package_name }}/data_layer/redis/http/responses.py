@@ -1,13 +1,8 @@
-"""Responses from the cache: one is made for all, unchanged ones are not sent, private ones never.
-
-What HTTP adds to the two-layer cache: ETag and If-None-Match, Cache-Control and Vary (RFC 9110,
-RFC 9111).
-"""
+"""Responses from the cache, with ETag, If-None-Match, Cache-Control and Vary (RFC 9110, 9111)."""
 
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
@@ -15,8 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from ..cache import Cache
 from ..keys import digest
 from ..policies import Policy
-
-Value = TypeVar("Value")
 
 PERSONAL = ("Authorization", "Cookie")
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
@@ -43,8 +36,8 @@ async def respond(
     """Answer a GET from the application's cache, with 304 where the client has it already.
 
     A request that says who sends it (`Authorization`, or any cookie) gets a response of its own:
-    it is neither taken from the cache nor put there, and no proxy may keep it. So a route that
-    looks at the user by mistake shows nobody's data to others.
+    the cache neither gives it nor keeps it, and no proxy may keep it. So a route that looks at the
+    user by mistake shows nobody's data to others.
 
     Args:
         policy: how long the response stays, and what makes it go, as for any cached value.
@@ -85,7 +78,6 @@ def _identifier(request: Request, vary: Sequence[str]) -> str:
 
 
 def _has(request: Request, etag: str) -> bool:
-    tags: list[Any] = request.headers.getlist("if-none-match")
-    sent = ",".join(tags)
+    sent = ",".join(request.headers.getlist("if-none-match"))
     # If-None-Match compares weakly: a proxy that compressed the body has weakened the tag.
     return sent.strip() == "*" or etag in _TAG.findall(sent)

@@ -1,18 +1,16 @@
 """Sessions in Redis: an opaque cookie, two ways to expire, and revocation that holds.
 
-A session is valid while two keys say so: one leads from the cookie to the user, the other holds all
-sessions of that user. The second decides, so that deleting it signs the user out everywhere, at
-once; and whatever Redis evicts or forgets ends sessions and never revives one. Only a failover or a
-loss of power, which undo the last writes, may undo a sign-out of that moment.
+One key holds a session, another the mark of its user; a session counts while it carries that mark.
+So deleting the mark signs the user out everywhere, at once; and whatever Redis evicts or forgets
+ends sessions and never revives one. Only a failover or a loss of power, which undo the last writes,
+may undo a sign-out of that moment.
 """
 
-import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request, Response
@@ -26,7 +24,7 @@ from ...settings import Settings, load
 from ..connection import Client
 from ..errors import RedisUnavailable
 from ..jsonable import dumps
-from ..keys import Key, TimeToLive, digest
+from ..keys import TimeToLive, digest
 from ..store import Store
 
 COOKIE = "__Host-session"
@@ -82,17 +80,17 @@ class Session:
 
 
 class Sessions:
-    """Signs people in and out. Redis knows the hash of a cookie, never the cookie."""
+    """Signs people in and out. Redis knows the hash of a cookie, never the cookie.
+
+    Every method raises `Unavailable` (503) while Redis does not answer: nobody is signed in or
+    known then, and who signs out may still be signed in.
+    """
 
     def __init__(self, store: Store, settings: SessionSettings | None = None) -> None:
         self._store = store
         self._settings = settings or load(SessionSettings)
-        self._idle = self._settings.idle * 1000
-        self._absolute = TimeToLive(timedelta(seconds=self._settings.absolute)).milliseconds
-        self._login, self._visit = (
-            store.client.register_script(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-            for name in ("login.lua", "visit.lua")
-        )
+        self._idle = TimeToLive(timedelta(seconds=self._settings.idle))
+        self._absolute = TimeToLive(timedelta(seconds=self._settings.absolute))
 
     async def login(
         self, request: Request, response: Response, user: str, data: dict[str, Any] | None = None
@@ -104,81 +102,61 @@ class Sessions:
 
         Raises:
             NotJson: JSON has no such data; nobody is signed in.
-            Unavailable: 503, Redis did not answer; nobody is signed in.
             CrossSite: 403, another site caused the request.
         """
         refuse_cross_site(request)
-        written = dumps(data or {}, "The data of the session")
+        session = Session(user, datetime.now(UTC), data or {})
+        dumps(session.data, "The data of the session")
         await self._forget(request)
         token = secrets.token_urlsafe(32)
-        name = _hash(token)
-        arguments: list[str | int] = [name, written, self._idle, self._absolute]
-        key, pointer = str(self._of_user(user)), str(self._of_cookie(name))
-        began: int = await self._run(lambda _: self._login(keys=[key], args=arguments))
-        await self._run(lambda client: client.set(pointer, user, px=self._absolute))
-        response.set_cookie(
-            COOKIE,
-            token,
-            max_age=self._settings.absolute,
-            path="/",
-            secure=True,
-            httponly=True,
-            samesite=self._settings.same_site,
-        )
+
+        async def begin(client: Client) -> None:
+            mark, fresh = self._mark(user), secrets.token_hex(8)
+            pipeline = client.pipeline(transaction=False)
+            pipeline.set(mark, fresh, nx=True, get=True, px=self._absolute.milliseconds)
+            pipeline.pexpire(mark, self._absolute.milliseconds)
+            there, _ = await pipeline.execute()
+            kept = {"mark": there.decode() if there else fresh, "session": session}
+            await client.set(
+                self._key(token), dumps(kept, "The session"), px=self._idle.milliseconds
+            )
+
+        await self._run(begin)
+        response.set_cookie(COOKIE, token, max_age=self._settings.absolute, **self._flags())
         response.headers["Cache-Control"] = "no-store"
-        return Session(user, _time(began), data or {})
+        return session
 
     async def find(self, request: HTTPConnection) -> Session | None:
-        """The session of the request's cookie, which counts as used; None without a valid one.
-
-        Raises:
-            Unavailable: 503, it can't be known whether there is one.
-        """
+        """The session of the request's cookie, which counts as used; None without a valid one."""
         token = request.cookies.get(COOKIE)
         if not token:
             return None
-        name = _hash(token)
-        user = await self._user_of(name)
-        if user is None:
+        key = self._key(token)
+        stored = await self._run(lambda client: client.getex(key, px=self._idle.milliseconds))
+        if stored is None:
             return None
-        key = str(self._of_user(user))
-        arguments: list[str | int] = [name, self._idle, self._absolute]
-        found = await self._run(lambda _: self._visit(keys=[key], args=arguments))
-        if not found:
+        kept = json.loads(stored)
+        user, began = kept["session"]["user"], datetime.fromisoformat(kept["session"]["began"])
+        mark = await self._run(lambda client: client.get(self._mark(user)))
+        if mark != kept["mark"].encode() or datetime.now(UTC) - began >= self._absolute.value:
             return None
-        began, data = found
-        return Session(user, _time(began), json.loads(data))
+        return Session(user, began, kept["session"]["data"])
 
     async def logout(self, request: Request, response: Response) -> None:
-        """End the session of the request, if there is one, and take the cookie back.
-
-        Raises:
-            Unavailable: 503, it may not have ended.
-        """
-        name = await self._forget(request)
-        response.delete_cookie(
-            COOKIE, path="/", secure=True, httponly=True, samesite=self._settings.same_site
-        )
-        if name:
+        """End the session of the request, if there is one, and take the cookie back."""
+        await self._forget(request)
+        response.delete_cookie(COOKIE, **self._flags())
+        if COOKIE in request.cookies:
             response.headers["Clear-Site-Data"] = '"cache"'
 
-    async def revoke_all(self, user: str) -> int:
-        """End every session of the user, as after a change of the password; return how many.
+    async def revoke_all(self, user: str) -> None:
+        """End every session of the user, as after a change of the password."""
+        await self._run(lambda client: client.delete(self._mark(user)))
 
-        Raises:
-            Unavailable: 503, they may not have ended.
-        """
-        key = str(self._of_user(user))
-
-        async def revoke(client: Any) -> int:
-            async with client.pipeline(transaction=True) as pipe:
-                pipe.hlen(key)
-                pipe.delete(key)
-                count, _ = await pipe.execute()
-            return int(count)
-
-        count: int = await self._run(revoke)
-        return count
+    async def _forget(self, request: Request) -> None:
+        if token := request.cookies.get(COOKIE):
+            key = self._key(token)
+            await self._run(lambda client: client.delete(key))
 
     async def _run(self, operation: Callable[[Client], Awaitable[Any]]) -> Any:
         try:
@@ -186,48 +164,26 @@ class Sessions:
         except RedisUnavailable:
             raise Unavailable("Sessions can't be read or changed now; try again.") from None
 
-    async def _forget(self, request: Request) -> str:
-        """End the session of the request's cookie; return its name, empty without one."""
-        token = request.cookies.get(COOKIE)
-        if not token:
-            return ""
-        name = _hash(token)
-        user = await self._user_of(name)
-        if user is not None:
-            key = str(self._of_user(user))
-            await self._run(lambda client: client.hdel(key, name))
-            pointer = str(self._of_cookie(name))
-            await self._run(lambda client: client.delete(pointer))
-        return name
+    def _flags(self) -> dict[str, Any]:
+        same_site = self._settings.same_site
+        return {"path": "/", "secure": True, "httponly": True, "samesite": same_site}
 
-    async def _user_of(self, name: str) -> str | None:
-        pointer = str(self._of_cookie(name))
-        user: bytes | None = await self._run(lambda client: client.get(pointer))
-        return None if user is None else user.decode()
+    def _key(self, token: str) -> str:
+        # 256 random bits need no salt and no slow hash.
+        return str(self._store.key("session", digest(token)))
 
-    def _of_cookie(self, name: str) -> Key:
-        return self._store.key("session", name)
-
-    def _of_user(self, user: str) -> Key:
-        return self._store.key("sessions", digest(user))
+    def _mark(self, user: str) -> str:
+        return str(self._store.key("session-mark", digest(user)))
 
 
-async def sessions_of(connection: HTTPConnection) -> Sessions:
-    """The sessions that the application opened when it started."""
-    sessions: Sessions = connection.app.state.sessions
-    return sessions
-
-
-SessionsDependency = Annotated[Sessions, Depends(sessions_of)]
-
-
-async def session_or_none(request: Request, sessions: SessionsDependency) -> Session | None:
+async def session_or_none(request: Request) -> Session | None:
     """The session of the request, or None for somebody who is not signed in.
 
     Raises:
         CrossSite: 403, a change that another site caused.
         Unavailable: 503, Redis can't say; nobody is taken for anonymous because of that.
     """
+    sessions: Sessions = request.app.state.sessions
     session = await sessions.find(request)
     if session is not None:
         refuse_cross_site(request)
@@ -271,13 +227,4 @@ def refuse_cross_site(request: Request) -> None:
         # that they were not given.
         trusted = origin is None or origin.partition("://")[2] == request.headers.get("host")
     if not trusted:
-        raise CrossSite("This change was caused by another site, so it was not made.")
-
-
-def _hash(token: str) -> str:
-    # 256 random bits need no salt and no slow hash.
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+        raise CrossSite("Another site caused this change, so it was not made.")

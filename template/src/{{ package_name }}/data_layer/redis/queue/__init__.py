@@ -1,8 +1,8 @@
 """The task queue: what may take long, or must happen although a process dies."""
 
-from .errors import InvalidTask, JobTooLarge, QueueError, QueueFull, QueueUnreachable
+from ..errors import InvalidTask, JobTooLarge, QueueError, QueueFull, QueueUnreachable
+from ..settings import QueueSettings
 from .queue import DeadLetter, Job, Queue, QueueState
-from .settings import QueueSettings
 from .tasks import Task, task
 from .worker import run_scheduler, run_worker
 

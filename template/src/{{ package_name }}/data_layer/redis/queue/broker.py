@@ -9,7 +9,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,9 +18,9 @@ from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
 from ..connection import Client, is_cancelled
+from ..errors import JobTooLarge, QueueFull, QueueUnreachable
 from ..keys import Key
-from .errors import JobTooLarge, QueueFull, QueueUnreachable
-from .settings import QueueSettings
+from ..settings import QueueSettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,63 +36,35 @@ GONE_AFTER = 3_600_000
 TROUBLE = (RedisError, RedisClusterException, OSError)
 
 
-class QueueKeys:
-    """The names of what one queue keeps in Redis.
-
-    All that a script touches together is in one slot of a cluster.
-    """
-
-    def __init__(self, service: str, queue: str) -> None:
-        self._service = service
-        self._queue = queue
-        self._key = Key(service, "queue", queue)
-        self.jobs = str(self._key)
-        self.delayed = self._key.companion("delayed")
-        self.dead = self._key.companion("dead")
-
-    def once(self, job_id: str) -> str:
-        """The marker of an idempotency key."""
-        return self._key.companion(f"once-{job_id[:24]}")
-
-    def result(self, job_id: str) -> str:
-        """What the job returned."""
-        return str(Key(self._service, "queue-result", f"{self._queue}/{job_id}"))
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """What taskiq calls when a job is done."""
-
-    broker: "StreamBroker"
-    identifier: bytes
-
-    async def __call__(self) -> None:
-        await self.broker.acknowledge(self.identifier)
-
-
 class StreamBroker(AsyncBroker):
     """Jobs in one stream with one group of workers.
 
     - A job is deleted when it is acknowledged, so the stream's length is the backlog; it is never
       trimmed, since that would drop jobs nobody has done: a full queue refuses.
-    - A worker says that it lives while it works, so a long task is not taken from it, and a dead
-      worker's jobs are taken over after `claim_after`, whether or not new ones arrive.
+    - A worker says that it lives while it works, so nobody takes a long job from it; another
+      worker takes over the jobs of a dead one after `claim_after`, whether or not new ones arrive.
     - A job that this worker can't read or does not know is left to another one; when nobody does
       it, it becomes a dead letter.
+
+    Attributes:
+        client: leads to the server.
+        settings: of the queue.
+        places: one for each command at once that no worker sends.
+        jobs, delayed, dead: keys, which a script may touch together: one slot of a cluster.
+        consumer: the name of this worker.
     """
 
     def __init__(
-        self,
-        client: Client,
-        settings: QueueSettings,
-        keys: QueueKeys,
-        places: asyncio.Semaphore,
+        self, client: Client, settings: QueueSettings, service: str, places: asyncio.Semaphore
     ) -> None:
         super().__init__()
         self.client = client
-        self._places = places
         self.settings = settings
-        self.keys = keys
+        self.places = places
+        self._key = Key(service, "queue", settings.name)
+        self.jobs = str(self._key)
+        self.delayed = self._key.companion("delayed")
+        self.dead = self._key.companion("dead")
         self.consumer = secrets.token_hex(8)
         self._running: set[bytes] = set()
         self._alive: asyncio.Task[None] | None = None
@@ -100,6 +72,14 @@ class StreamBroker(AsyncBroker):
             client.register_script(Path(__file__).with_name(name).read_text(encoding="utf-8"))
             for name in ("enqueue.lua", "tidy.lua", "heartbeat.lua", "state.lua")
         )
+
+    def once(self, job_id: str) -> str:
+        """The key that marks an idempotency key as used."""
+        return self._key.companion(f"once-{job_id[:24]}")
+
+    def result(self, job_id: str) -> str:
+        """The key of what the job returned."""
+        return str(Key(self._key.service, "queue-result", f"{self.settings.name}/{job_id}"))
 
     async def startup(self) -> None:
         """As taskiq has it; a worker begins to say that it lives."""
@@ -111,51 +91,46 @@ class StreamBroker(AsyncBroker):
         """Take the job in.
 
         Raises:
-            QueueFull, JobTooLarge: nothing was taken.
-            QueueUnreachable: the job may have been taken or not.
+            QueueFull, JobTooLarge: the queue did not take it.
+            QueueUnreachable: the queue may have taken it or not.
         """
-        settings, labels = self.settings, message.labels
+        settings, labels, name = self.settings, message.labels, message.task_name
         if (size := len(message.message)) > settings.max_job_bytes:
             raise JobTooLarge(
-                f"A job of {message.task_name} has {size:,} bytes, more than "
-                f"{settings.max_job_bytes:,}; send where its data are instead of the data, or "
-                "raise REDIS_QUEUE_MAX_JOB_BYTES."
+                f"A job of {name} has {size:,} bytes, more than {settings.max_job_bytes:,}; send "
+                "where its data are instead of the data, or raise REDIS_QUEUE_MAX_JOB_BYTES."
             )
+        # A job that is tried again has its place already.
         again = "attempt" in labels
-        once = "once" in labels and not again
+        most = 0 if again else settings.max_jobs
+        once = settings.once_ttl if "once" in labels and not again else 0
         try:
-            async with self._places:
-                taken, copies = await self._take_in(
-                    message,
-                    # A job that is tried again has its place already.
-                    most=0 if again else settings.max_jobs,
-                    once=settings.once_ttl if once else 0,
-                )
+            async with self.places:
+                taken, copies = await self._take_in(message, most=most, once=once)
         except OutOfMemoryError as error:
             raise QueueFull(
-                f"The server of the queue has no memory left; {message.task_name} was not taken. "
-                "Start more workers, or raise REDIS_QUEUE_MAXMEMORY."
+                f"The server of the queue has no memory left, and did not take {name}. Start more "
+                "workers, or raise REDIS_QUEUE_MAXMEMORY."
             ) from error
         except TROUBLE as error:
             raise QueueUnreachable(
-                f"The queue did not take {message.task_name}: {type(error).__name__}. "
-                "See REDIS_QUEUE_URL and `check --only DL-RD`."
+                f"The queue did not take {name}: {type(error).__name__}. See REDIS_QUEUE_URL and "
+                "`check --only DL-RD`."
             ) from error
         if copies < settings.replicas:
             raise QueueUnreachable(
-                f"The queue took {message.task_name}, but {copies} of {settings.replicas} replicas "
-                "have it; a failover might lose it. See REDIS_QUEUE_REPLICAS."
+                f"The queue took {name}, but {copies} of {settings.replicas} replicas have it; a "
+                "failover might lose it. See REDIS_QUEUE_REPLICAS."
             )
         if taken == -1:
             raise QueueFull(
-                f"The queue {settings.name} holds {settings.max_jobs:,} jobs; {message.task_name} "
-                "was not taken. Start more workers, or raise REDIS_QUEUE_MAX_JOBS."
+                f"The queue {settings.name} holds {settings.max_jobs:,} jobs, and did not take "
+                f"{name}. Start more workers, or raise REDIS_QUEUE_MAX_JOBS."
             )
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """The jobs for this worker, one at a time; Redis may come and go meanwhile."""
-        pause = 0.0
-        due = 0.0
+        pause = due = 0.0
         while not is_cancelled():
             try:
                 entry = None
@@ -173,8 +148,9 @@ class StreamBroker(AsyncBroker):
                 await asyncio.sleep(pause)
                 continue
             if entry is not None and self._is_known(entry[1]):
-                self._running.add(entry[0])
-                yield AckableMessage(data=entry[1], ack=Acknowledgement(self, entry[0]))
+                identifier, job = entry
+                self._running.add(identifier)
+                yield AckableMessage(data=job, ack=partial(self._acknowledge, identifier))
 
     async def shutdown(self) -> None:
         """Leave the group, unless jobs of this worker are for another one to take over."""
@@ -184,21 +160,17 @@ class StreamBroker(AsyncBroker):
         # Not sooner: jobs that run while the worker stops must stay with it.
         self._alive.cancel()
         await asyncio.wait([self._alive])
-        jobs = self.keys.jobs
         with suppress(*TROUBLE):
-            if not await self.client.xpending_range(jobs, GROUP, "-", "+", 1, self.consumer):
-                await self.client.xgroup_delconsumer(jobs, GROUP, self.consumer)
+            if not await self.client.xpending_range(self.jobs, GROUP, "-", "+", 1, self.consumer):
+                await self.client.xgroup_delconsumer(self.jobs, GROUP, self.consumer)
 
     async def bury(self, message: TaskiqMessage, reason: str) -> None:
         """Keep the job as a dead letter, with the reason."""
-        settings = self.settings
+        job, most = self.formatter.dumps(message).message, self.settings.max_dead_letters
         await self.client.xadd(
-            self.keys.dead,
-            {"job": self.formatter.dumps(message).message, "reason": reason},
-            maxlen=settings.max_dead_letters,
-            approximate=False,
+            self.dead, {"job": job, "reason": reason}, maxlen=most, approximate=False
         )
-        await self.client.expire(self.keys.dead, settings.retention)
+        await self.client.expire(self.dead, self.settings.retention)
 
     async def requeue(self, letter: bytes, message: TaskiqMessage) -> bool:
         """Move a dead letter back into the queue; False when somebody else has done so."""
@@ -207,7 +179,7 @@ class StreamBroker(AsyncBroker):
 
     async def inspect(self) -> list[int]:
         """Jobs, running, delayed, dead letters, workers, age of the oldest job in milliseconds."""
-        keys = [self.keys.jobs, self.keys.delayed, self.keys.dead]
+        keys = [self.jobs, self.delayed, self.dead]
         found: list[int] = await self._state(keys=keys, args=[GROUP])
         return found
 
@@ -224,13 +196,9 @@ class StreamBroker(AsyncBroker):
         """
         settings = self.settings
         delay = round(float(message.labels.get("delay", 0)) * 1000)
-        keys = [
-            *(self.keys.jobs, self.keys.delayed, self.keys.once(message.task_id)),
-            self.keys.dead,
-        ]
-        arguments: list[bytes | int] = [
-            *(message.message, delay, most, once, settings.retention, letter)
-        ]
+        keys = [self.jobs, self.delayed, self.once(message.task_id), self.dead]
+        arguments: list[bytes | int] = [message.message, delay, most, once, settings.retention]
+        arguments.append(letter)
         if not settings.replicas:
             return await self._enqueue(keys=keys, args=arguments), 0
         # WAIT counts what was written on its own connection.
@@ -243,17 +211,11 @@ class StreamBroker(AsyncBroker):
     async def _abandoned(self) -> tuple[bytes, bytes] | None:
         """A job that this worker takes over; the delayed jobs that are due go into the stream."""
         settings = self.settings
+        silence = round(settings.claim_after * 1000)
+        kept = (settings.max_deliveries, settings.max_dead_letters, settings.retention)
         entry: Any = await self._tidy(
-            keys=[self.keys.jobs, self.keys.delayed, self.keys.dead],
-            args=[
-                GROUP,
-                self.consumer,
-                round(settings.claim_after * 1000),
-                settings.max_deliveries,
-                settings.max_dead_letters,
-                settings.retention,
-                PROMOTED_AT_ONCE,
-            ],
+            keys=[self.jobs, self.delayed, self.dead],
+            args=[GROUP, self.consumer, silence, *kept, PROMOTED_AT_ONCE],
         )
         if not entry:
             return None
@@ -262,7 +224,7 @@ class StreamBroker(AsyncBroker):
 
     async def _next(self) -> tuple[bytes, bytes] | None:
         found: Any = await self.client.xreadgroup(
-            GROUP, self.consumer, {self.keys.jobs: ">"}, count=1, block=round(BLOCK * 1000)
+            GROUP, self.consumer, {self.jobs: ">"}, count=1, block=round(BLOCK * 1000)
         )
         if not found:
             return None
@@ -272,9 +234,9 @@ class StreamBroker(AsyncBroker):
     async def _make_group(self) -> bool:
         # From 0: a job may have been sent before the first worker came.
         with suppress(ResponseError):  # another worker has just made it
-            await self.client.xgroup_create(self.keys.jobs, GROUP, id="0", mkstream=True)
+            await self.client.xgroup_create(self.jobs, GROUP, id="0", mkstream=True)
         with suppress(*TROUBLE):
-            return bool(await self.client.expire(self.keys.jobs, self.settings.retention))
+            return bool(await self.client.expire(self.jobs, self.settings.retention))
         return False
 
     def _is_known(self, job: bytes) -> bool:
@@ -293,16 +255,15 @@ class StreamBroker(AsyncBroker):
             return False
         return True
 
-    async def acknowledge(self, identifier: bytes) -> None:
-        """Delete the job, which is done."""
+    async def _acknowledge(self, identifier: bytes) -> None:
         # The work is done; a server that restarts just now is no reason to do it again.
         deadline = monotonic() + self.settings.claim_after
         while True:
             try:
                 # Deleted too: a stream keeps acknowledged entries for ever.
                 async with self.client.pipeline(transaction=True) as pipe:
-                    pipe.xack(self.keys.jobs, GROUP, identifier)
-                    pipe.xdel(self.keys.jobs, identifier)
+                    pipe.xack(self.jobs, GROUP, identifier)
+                    pipe.xdel(self.jobs, identifier)
                     await pipe.execute()
             except TROUBLE:
                 if monotonic() > deadline:
@@ -312,15 +273,14 @@ class StreamBroker(AsyncBroker):
                 return
 
     def let_go(self, message: bytes | AckableMessage) -> None:
-        """Stop saying that this worker is at the job, which has ended, acknowledged or not."""
-        if isinstance(message, AckableMessage) and isinstance(message.ack, Acknowledgement):
-            self._running.discard(message.ack.identifier)
+        """Say no longer that this worker is at the job, which has ended, acknowledged or not."""
+        if isinstance(message, AckableMessage) and isinstance(message.ack, partial):
+            self._running.discard(*message.ack.args)
 
     async def _say_alive(self) -> None:
         while not is_cancelled():
             await asyncio.sleep(self.settings.claim_after / 4)
             with suppress(*TROUBLE):
                 await self._heartbeat(
-                    keys=[self.keys.jobs],
-                    args=[GROUP, self.consumer, GONE_AFTER, *self._running],
+                    keys=[self.jobs], args=[GROUP, self.consumer, GONE_AFTER, *self._running]
                 )

@@ -1,14 +1,13 @@
 """What `check` asks about the task queue: DL-RD-20 and DL-RD-21."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from ...checklist import Check, Finding, advice, failed, passed
 from ...settings import load
-from ..settings import RedisSettings
+from ..settings import PROGRAM, QueueSettings, RedisSettings
 from .queue import Queue, QueueState
-from .settings import QueueSettings
 
-PROGRAM = __name__.partition(".")[0].replace("_", "-")
 # Fuller than that, a burst would be refused; older than that, somebody waits for the job.
 NEARLY_FULL = 0.8
 OLD = 3600.0
@@ -16,24 +15,29 @@ OLD = 3600.0
 
 def queue_checks() -> list[Check]:
     """The checks of the task queue, in the order of the report."""
+
+    def check(
+        identifier: str,
+        title: str,
+        judge: Callable[[QueueState, QueueSettings], Finding],
+        *,
+        required: bool = True,
+    ) -> Check:
+        async def probe() -> Finding:
+            if load(RedisSettings).queue_url is None:
+                return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
+            async with Queue.open() as queue:
+                return judge(await queue.state(), queue.broker.settings)
+
+        return Check(identifier, title, probe, required)
+
     return [
-        Check("DL-RD-20", "Jobs are done and don't pile up", _backlog),
-        Check("DL-RD-21", "No dead letter waits for anybody", _dead_letters, required=False),
+        check("DL-RD-20", "Jobs are done and don't pile up", _backlog),
+        check("DL-RD-21", "No dead letter waits for anybody", _dead_letters, required=False),
     ]
 
 
-async def _state() -> tuple[QueueState, QueueSettings] | None:
-    if load(RedisSettings).queue_url is None:
-        return None
-    async with Queue.open() as queue:
-        return await queue.state(), queue.broker.settings
-
-
-async def _backlog() -> Finding:
-    found = await _state()
-    if found is None:
-        return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
-    state, settings = found
+def _backlog(state: QueueState, settings: QueueSettings) -> Finding:
     evidence = (
         f"{state.jobs:,} jobs ({state.running:,} running, the oldest of all "
         f"{timedelta(seconds=round(state.oldest))} old), {state.delayed:,} delayed, "
@@ -52,17 +56,13 @@ async def _backlog() -> Finding:
     return passed(evidence)
 
 
-async def _dead_letters() -> Finding:
-    found = await _state()
-    if found is None:
-        return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
-    state, settings = found
+def _dead_letters(state: QueueState, settings: QueueSettings) -> Finding:
     look = (
         f"Look at them with `uv run {PROGRAM} queue dead-letters ls`, mend the cause, and put "
         "them back with `… dead-letters retry --all`."
     )
     if state.dead >= settings.max_dead_letters:
-        return failed(f"{state.dead:,} dead letters; the oldest are being dropped.", look)
+        return failed(f"{state.dead:,} dead letters; the queue drops the oldest.", look)
     if state.dead:
         return advice(f"{state.dead:,} dead letters.", look)
     return passed("There is no dead letter.")

@@ -3,24 +3,33 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 import typer
 from taskiq import async_shared_broker
 
 from ...database import Database
 from ..cache import Cache
+from ..errors import QueueError
+from ..settings import PROGRAM
 from ..store import Store
-from .errors import QueueError
 from .queue import Queue
-from .worker import Scheduler, run_scheduler, run_worker
-
-PROGRAM = __name__.partition(".")[0].replace("_", "-")
+from .worker import run_scheduler, run_worker
 
 dead_letters = typer.Typer(
     help="Jobs that failed for good: look at them, try them again.", no_args_is_help=True
 )
+
+_EXAMPLES = f"""
+**Examples**
+
+`{PROGRAM} queue worker` — do the jobs of the queue; start as many as you need
+
+`{PROGRAM} queue scheduler` — send the tasks that have a schedule
+
+`{PROGRAM} queue dead-letters retry --all` — try again what has failed for good
+"""
 
 
 def queue_commands(declare: Callable[[], None]) -> typer.Typer:
@@ -29,19 +38,13 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
     Args:
         declare: imports the modules that declare tasks; the worker and the scheduler call it.
     """
-    commands = typer.Typer(
-        no_args_is_help=True,
-        rich_markup_mode="markdown",
-        epilog=f"""
-**Examples**
+    commands = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=_EXAMPLES)
 
-`{PROGRAM} queue worker` — do the jobs of the queue; start as many as you need
-
-`{PROGRAM} queue scheduler` — send the tasks that have a schedule
-
-`{PROGRAM} queue dead-letters retry --all` — try again what has failed for good
-""",
-    )
+    def run(work: Callable[[Queue], Coroutine[Any, Any, None]]) -> None:
+        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(level=logging.INFO, format=form)
+        declare()
+        _with_queue(work)
 
     @commands.command()
     def worker() -> None:
@@ -49,9 +52,7 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
 
         It knows the tasks of the modules that `__main__.py` names.
         """
-        _log()
-        declare()
-        asyncio.run(_work())
+        run(_work)
 
     @commands.command()
     def scheduler() -> None:
@@ -59,27 +60,25 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
 
         Several may run: each tick is sent once.
         """
-        _log()
-        declare()
-        asyncio.run(_schedule())
+        run(_schedule)
 
-    @commands.command()
-    def jobs() -> None:
-        """Say how many jobs wait, run and are dead."""
-
-        async def ask() -> None:
-            async with Queue.open() as queue:
-                state = await queue.state()
-            typer.echo(
-                f"{state.jobs - state.running:,} waiting, {state.running:,} running, "
-                f"{state.delayed:,} delayed, {state.dead:,} dead; {state.workers} workers; "
-                f"the oldest job is {state.oldest:,.0f} s old."
-            )
-
-        asyncio.run(ask())
-
+    commands.command("jobs")(count_jobs)
     commands.add_typer(dead_letters, name="dead-letters")
     return commands
+
+
+def count_jobs() -> None:
+    """Say how many jobs wait, run and are dead."""
+
+    async def say(queue: Queue) -> None:
+        state = await queue.state()
+        typer.echo(
+            f"{state.jobs - state.running:,} waiting, {state.running:,} running, "
+            f"{state.delayed:,} delayed, {state.dead:,} dead; {state.workers} workers; "
+            f"the oldest job is {state.oldest:,.0f} s old."
+        )
+
+    _with_queue(say)
 
 
 @dead_letters.command("ls")
@@ -88,18 +87,16 @@ def list_dead_letters(
 ) -> None:
     """Show the dead letters, newest first, each with the reason."""
 
-    async def show() -> None:
-        async with Queue.open() as queue:
-            letters = await queue.dead_letters(limit=limit)
-            dead = (await queue.state()).dead
+    async def show(queue: Queue) -> None:
+        letters = await queue.dead_letters(limit=limit)
         # Lines and no table, which a narrow terminal would cut.
         for letter in letters:
             typer.echo(f"{letter.id}  {letter.died_at:%Y-%m-%d %H:%M:%S}Z  {letter.task}")
             typer.echo(f"    arguments: {letter.arguments}")
             typer.echo(f"    reason: {' '.join(letter.reason.split())}")
-        typer.echo(f"{len(letters):,} of {dead:,} dead letters.")
+        typer.echo(f"{len(letters):,} of {(await queue.state()).dead:,} dead letters.")
 
-    asyncio.run(show())
+    _with_queue(show)
 
 
 @dead_letters.command("retry")
@@ -109,50 +106,55 @@ def retry_dead_letters(
 ) -> None:
     """Put dead letters back into the queue, with all their attempts.
 
-    Ends with 1 when an id is of none.
+    Ends with 1 when no dead letter has one of the ids.
     """
     if bool(ids) == every:
         raise QueueError("Name the ids that `dead-letters ls` shows, or give --all; one of both.")
 
-    async def retry() -> None:
-        async with Queue.open() as queue:
-            chosen = ids or [letter.id for letter in await queue.dead_letters(limit=1_000_000)]
-            gone = [one for one in chosen if not await queue.retry(one)]
+    async def retry(queue: Queue) -> None:
+        chosen = ids or [letter.id for letter in await queue.dead_letters(limit=1_000_000)]
+        gone = [one for one in chosen if not await queue.retry(one)]
         typer.echo(f"{len(chosen) - len(gone):,} of {len(chosen):,} are in the queue again.")
         if ids and gone:
             typer.echo(f"No dead letter has the id {', '.join(gone)}.", err=True)
             raise typer.Exit(1)
 
-    asyncio.run(retry())
+    _with_queue(retry)
 
 
-async def _work() -> None:
+def _with_queue(work: Callable[[Queue], Coroutine[Any, Any, None]]) -> None:
+    async def opened() -> None:
+        async with Queue.open() as queue:
+            await work(queue)
+
+    asyncio.run(opened())
+
+
+async def _work(queue: Queue) -> None:
     if not async_shared_broker.get_all_tasks():
         raise QueueError(
             "No task is declared; name the modules that declare yours in __main__.py, as "
             "create_cli(declares=[…])."
         )
-    async with Queue.open() as queue, Database.open() as database, Store.open() as store:
-        await queue.state()
-        async with Cache.open(store) as cache:
-            provide = {Database: database, Store: store, Cache: cache}
-            await run_worker(queue, _told_to_stop(), provide)
+    await queue.state()
+    async with Database.open() as database, Store.open() as store, Cache.open(store) as cache:
+        provide = {Database: database, Store: store, Cache: cache}
+        await run_worker(queue, _told_to_stop(), provide)
 
 
-async def _schedule() -> None:
-    async with Queue.open() as queue:
-        await queue.state()
-        if not await Scheduler.of(queue).crons():
-            raise QueueError(
-                "No task has a schedule; declare one with @task(…, schedule=…), and name its "
-                "module in __main__.py, as create_cli(declares=[…])."
-            )
-        running = asyncio.create_task(run_scheduler(queue))
-        stop = asyncio.create_task(_told_to_stop().wait())
-        await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+async def _schedule(queue: Queue) -> None:
+    await queue.state()
+    if not any(one.labels.get("schedule") for one in async_shared_broker.get_all_tasks().values()):
+        raise QueueError(
+            "No task has a schedule; declare one with @task(…, schedule=…), and name its module in "
+            "__main__.py, as create_cli(declares=[…])."
+        )
+    running = asyncio.create_task(run_scheduler(queue))
+    stop = asyncio.create_task(_told_to_stop().wait())
+    await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def _told_to_stop() -> asyncio.Event:
@@ -160,9 +162,3 @@ def _told_to_stop() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
-
-
-def _log() -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )

@@ -10,9 +10,9 @@ from taskiq.exceptions import ResultGetError
 from taskiq.kicker import AsyncKicker
 from taskiq.serializers import JSONSerializer
 
-from ..connection import Client
-from ..jsonable import NotJson, jsonable
-from .broker import QueueKeys, StreamBroker
+from ..errors import NotJson
+from ..jsonable import jsonable
+from .broker import StreamBroker
 
 logger = logging.getLogger(__name__)
 
@@ -22,31 +22,26 @@ LONGEST_BACKOFF = 3600.0
 class Results(AsyncResultBackend[Any]):
     """One key with a time to live for each job; JSON, so that reading one runs no code."""
 
-    def __init__(
-        self, client: Client, keys: QueueKeys, places: asyncio.Semaphore, *, ttl: int
-    ) -> None:
-        self._client = client
-        self._places = places
-        self._keys = keys
-        self._ttl = ttl
+    def __init__(self, broker: StreamBroker) -> None:
+        self._broker = broker
         self._serializer = JSONSerializer()
 
     async def set_result(self, task_id: str, result: TaskiqResult[Any]) -> None:
         """Keep the result for the time to live; one that JSON does not have becomes an error."""
+        changes: dict[str, Any] = {"return_value": None}
         try:
-            returned = jsonable(result.return_value, f"The result of job {task_id}")
+            changes["return_value"] = jsonable(result.return_value, f"The result of job {task_id}")
         except NotJson as error:
             logger.error("%s", error)
-            result = result.model_copy(update={"is_err": True, "error": error})
-            returned = None
-        result = result.model_copy(update={"return_value": returned})
-        value = self._serializer.dumpb(result.model_dump(mode="json"))
-        await self._client.set(self._keys.result(task_id), value, ex=self._ttl)
+            changes |= {"is_err": True, "error": error}
+        value = self._serializer.dumpb(result.model_copy(update=changes).model_dump(mode="json"))
+        ttl = self._broker.settings.result_ttl
+        await self._broker.client.set(self._broker.result(task_id), value, ex=ttl)
 
     async def is_result_ready(self, task_id: str) -> bool:
         """Whether the job has ended, no longer than the time to live ago."""
-        async with self._places:
-            return bool(await self._client.exists(self._keys.result(task_id)))
+        async with self._broker.places:
+            return bool(await self._broker.client.exists(self._broker.result(task_id)))
 
     async def get_result(self, task_id: str, with_logs: bool = False) -> TaskiqResult[Any]:
         """The result.
@@ -54,8 +49,8 @@ class Results(AsyncResultBackend[Any]):
         Raises:
             ResultGetError: the job has not ended, or its result has expired.
         """
-        async with self._places:
-            value: Any = await self._client.get(self._keys.result(task_id))
+        async with self._broker.places:
+            value: Any = await self._broker.client.get(self._broker.result(task_id))
         if value is None:
             raise ResultGetError
         return TaskiqResult[Any].model_validate(self._serializer.loadb(value))
@@ -68,9 +63,9 @@ class Failures(TaskiqMiddleware):
     leaves both.
     """
 
-    def __init__(self, queue: StreamBroker) -> None:
+    def __init__(self, broker: StreamBroker) -> None:
         super().__init__()
-        self._queue = queue
+        self._broker = broker
 
     async def on_error(
         self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException
@@ -79,25 +74,18 @@ class Failures(TaskiqMiddleware):
         if isinstance(exception, asyncio.CancelledError):
             # The worker was told to stop and would not wait: the job is for another one.
             raise exception
-        attempt = int(message.labels.get("attempt", 1))
-        attempts = int(message.labels.get("attempts", 1))
+        name, labels = message.task_name, message.labels
+        attempt, attempts = int(labels.get("attempt", 1)), int(labels.get("attempts", 1))
         reason = f"{type(exception).__name__}: {exception}"
         if attempt >= attempts:
-            await self._queue.bury(message, f"failed {attempt} times, at last with {reason}")
-            logger.error("%s is a dead letter: %s", message.task_name, reason)
+            await self._broker.bury(message, f"failed {attempt} times, at last with {reason}")
+            logger.error("%s is a dead letter: %s", name, reason)
             return
-        pause = min(float(message.labels.get("backoff", 0)) * 2 ** (attempt - 1), LONGEST_BACKOFF)
+        pause = min(float(labels.get("backoff", 0)) * 2 ** (attempt - 1), LONGEST_BACKOFF)
         # Jobs that failed together shall not come back together.
         pause *= random.uniform(0.9, 1.1)  # noqa: S311
-        again: AsyncKicker[..., Any] = AsyncKicker(
-            message.task_name, self._queue, dict(message.labels)
-        )
-        await (
-            again.with_task_id(message.task_id)
-            .with_labels(attempt=attempt + 1, delay=pause)
-            .kiq(*message.args, **message.kwargs)
-        )
-        logger.warning(
-            "%s failed, attempt %d of %d: %s", message.task_name, attempt, attempts, reason
-        )
+        again: AsyncKicker[..., Any] = AsyncKicker(name, self._broker, dict(labels))
+        again = again.with_task_id(message.task_id).with_labels(attempt=attempt + 1, delay=pause)
+        await again.kiq(*message.args, **message.kwargs)
+        logger.warning("%s failed, attempt %d of %d: %s", name, attempt, attempts, reason)
         result.error = NoResultError()

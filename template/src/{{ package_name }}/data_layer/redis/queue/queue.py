@@ -13,13 +13,12 @@ from taskiq import AsyncTaskiqTask, SendTaskError
 from taskiq.kicker import AsyncKicker
 
 from ...settings import InvalidSettings, load
-from ..connection import Client, connect
+from ..connection import connect
+from ..errors import QueueError, QueueUnreachable
 from ..jsonable import jsonable
-from ..settings import RedisSettings
-from .broker import TROUBLE, QueueKeys, StreamBroker
-from .errors import QueueError, QueueUnreachable
+from ..settings import QueueSettings, RedisSettings
+from .broker import TROUBLE, StreamBroker
 from .outcomes import Failures, Results
-from .settings import QueueSettings
 from .tasks import P, R, Task
 
 # With 20 digits it may be more than Redis takes, which no clock has come to.
@@ -38,16 +37,16 @@ class QueueState:
         running: taken by a worker, and not done.
         delayed: waiting for their time.
         dead: letters that nobody has looked after.
+        workers: that Redis has heard of within the last hour.
         oldest: seconds that the oldest job waits or runs; 0 without one.
-        workers: that have been seen within the last hour.
     """
 
     jobs: int
     running: int
     delayed: int
     dead: int
-    oldest: float
     workers: int
+    oldest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,10 @@ class DeadLetter:
 
 
 class Queue:
-    """The task queue; needs a running worker to get anything done."""
+    """The task queue; needs a running worker to get anything done.
+
+    Every method but `open` raises `QueueUnreachable` while its server does not answer.
+    """
 
     def __init__(self, broker: StreamBroker) -> None:
         self.broker = broker
@@ -74,7 +76,7 @@ class Queue:
     ) -> AsyncIterator[Self]:
         """The queue, closed at the end; settings default to the environment's.
 
-        A server that is down does not stop it from opening.
+        It opens while the server is down, too.
 
         Raises:
             InvalidSettings: a setting is missing or wrong.
@@ -88,16 +90,15 @@ class Queue:
             )
         # A worker waits for jobs longer than anybody waits for the cache. Beside those who send and
         # ask it needs a connection for each job, one to listen and one to say that it lives.
-        patient = redis.model_copy(
-            update={
-                "timeout": chosen.timeout,
-                "pool_size": redis.pool_size + chosen.concurrency + 2,
-            }
-        )
+        size = redis.pool_size + chosen.concurrency + 2
+        patient = redis.model_copy(update={"timeout": chosen.timeout, "pool_size": size})
         # Beyond the pool's size a cluster and a sentinel pool refuse instead of letting wait.
         places = asyncio.Semaphore(redis.pool_size)
         async with connect(patient, address) as client:
-            yield cls(_broker(client, chosen, redis.service, places))
+            broker = StreamBroker(client, chosen, redis.service, places)
+            broker.add_middlewares(Failures(broker))
+            broker.with_result_backend(Results(broker))
+            yield cls(broker)
 
     async def send(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Have a worker run the task; returns when Redis has the job.
@@ -106,9 +107,9 @@ class Queue:
         no sessions. Send it after the transaction that it is about has committed.
 
         Raises:
-            NotJson: an argument can't travel so; the message names it. The job was not taken.
-            QueueFull, JobTooLarge: the job was not taken.
-            QueueUnreachable: it may have been taken or not; `task.once(…)` makes repeating safe.
+            NotJson: an argument can't travel so; the message names it. The queue has no such job.
+            QueueFull, JobTooLarge: the queue did not take the job.
+            QueueUnreachable: it may have taken it or not; `task.once(…)` makes repeating safe.
         """
         given = inspect.signature(task.function).bind(*args, **kwargs)
         for name, value in given.arguments.items():
@@ -122,53 +123,41 @@ class Queue:
             raise
 
     async def state(self) -> QueueState:
-        """What is in the queue now.
-
-        Raises:
-            QueueUnreachable: its server does not answer; so do the two methods below.
-        """
+        """What is in the queue now."""
         with _reached():
             jobs, running, delayed, dead, workers, oldest = await self.broker.inspect()
-        return QueueState(jobs, running, delayed, dead, oldest / 1000, workers)
+        return QueueState(jobs, running, delayed, dead, workers, oldest / 1000)
 
     async def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
         """The dead letters, newest first."""
-        client, dead = self.broker.client, self.broker.keys.dead
         with _reached():
-            entries: Any = await client.xrevrange(dead, count=limit)
+            entries: Any = await self.broker.client.xrevrange(self.broker.dead, count=limit)
         return [self._letter(identifier, fields) for identifier, fields in entries]
 
     async def retry(self, identifier: str) -> bool:
         """Put a dead letter back into the queue, with all its attempts; False when it is gone."""
         if not _ID.fullmatch(identifier):
             return False
-        client, dead = self.broker.client, self.broker.keys.dead
+        broker = self.broker
         with _reached():
-            entries: Any = await client.xrange(dead, identifier, identifier, count=1)
-        if not entries:
-            return False
-        message = self.broker.formatter.loads(entries[0][1][b"job"])
-        for label in ("attempt", "delay", "once"):
-            message.labels.pop(label, None)
-            if message.labels_types:
-                message.labels_types.pop(label, None)
-        with _reached():
-            return await self.broker.requeue(entries[0][0], message)
+            entries: Any = await broker.client.xrange(broker.dead, identifier, identifier)
+            if not entries:
+                return False
+            message = broker.formatter.loads(entries[0][1][b"job"])
+            for label in ("attempt", "delay", "once"):
+                message.labels.pop(label, None)
+                (message.labels_types or {}).pop(label, None)
+            return await broker.requeue(entries[0][0], message)
 
     def _letter(self, identifier: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
-        milliseconds = int(identifier.split(b"-")[0])
+        text = identifier.decode()
+        died_at = datetime.fromtimestamp(int(text.partition("-")[0]) / 1000, UTC)
         try:
             message = self.broker.formatter.loads(fields[b"job"])
             task, arguments = message.task_name, f"{message.args} {message.kwargs}"
         except ValueError:
             task, arguments = "?", "can't be read"
-        return DeadLetter(
-            identifier.decode(),
-            task,
-            arguments,
-            fields[b"reason"].decode(),
-            datetime.fromtimestamp(milliseconds / 1000, UTC),
-        )
+        return DeadLetter(text, task, arguments, fields[b"reason"].decode(), died_at)
 
 
 @contextmanager
@@ -180,12 +169,3 @@ def _reached() -> Iterator[None]:
             f"The queue does not answer ({type(error).__name__}); see REDIS_QUEUE_URL, and whether "
             "its server runs."
         ) from error
-
-
-def _broker(
-    client: Client, settings: QueueSettings, service: str, places: asyncio.Semaphore
-) -> StreamBroker:
-    broker = StreamBroker(client, settings, QueueKeys(service, settings.name), places)
-    broker.add_middlewares(Failures(broker))
-    results = Results(client, broker.keys, places, ttl=settings.result_ttl)
-    return broker.with_result_backend(results)

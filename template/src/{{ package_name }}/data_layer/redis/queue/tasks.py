@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from taskiq import async_shared_broker
 from taskiq.cli.scheduler.run import CronValueError, is_cron_task_now
 
-from .errors import InvalidTask
+from ..errors import InvalidTask
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,7 +5,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 from taskiq import (
     AckableMessage,
@@ -69,37 +69,27 @@ async def run_worker(
 
 
 class Scheduler(TaskiqScheduler):
-    """Sends each tick once, however many schedulers run."""
+    """Sends each tick of every declared task that has a schedule once, however many run."""
 
-    @classmethod
-    def of(cls, queue: Queue) -> Self:
-        """The scheduler of every declared task that has a schedule."""
-        return cls(queue.broker, [LabelScheduleSource(async_shared_broker)])
-
-    async def crons(self) -> dict[str, str]:
-        """The schedules, by the name of the task."""
-        for source in self.sources:
-            await source.startup()
-        found = [one for source in self.sources for one in await source.get_schedules()]
-        return {one.task_name: one.cron for one in found if one.cron}
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(queue.broker, [LabelScheduleSource(async_shared_broker)])
 
     async def on_ready(self, source: ScheduleSource, task: ScheduledTask) -> None:
         """Send the tick; while the queue is down or full, try for `PATIENCE` seconds."""
-        tick = f"{task.schedule_id} {datetime.now(UTC):%Y-%m-%dT%H:%M}"
+        name = task.task_name
+        tick = job_id(name, f"{task.schedule_id} {datetime.now(UTC):%Y-%m-%dT%H:%M}")
         given_up = monotonic() + PATIENCE
         while True:
-            job: AsyncKicker[..., Any] = AsyncKicker(task.task_name, self.broker, {**task.labels})
+            job: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**task.labels})
             try:
-                await job.with_task_id(job_id(task.task_name, tick)).with_labels(once=1).kiq()
+                await job.with_task_id(tick).with_labels(once=1).kiq()
             except SendTaskError as error:
                 if monotonic() > given_up:
-                    logger.error(
-                        "%s is not sent for this tick: %s", task.task_name, error.__cause__
-                    )
+                    logger.error("%s is not sent for this tick: %s", name, error.__cause__)
                     return
                 await asyncio.sleep(1)
             else:
-                logger.info("Sent %s.", task.task_name)
+                logger.info("Sent %s.", name)
                 return
 
 
@@ -108,4 +98,4 @@ async def run_scheduler(queue: Queue) -> None:
 
     A tick that passes while no scheduler runs is not made up for.
     """
-    await run_scheduler_task(Scheduler.of(queue), run_startup=True)
+    await run_scheduler_task(Scheduler(queue), run_startup=True)
