@@ -405,6 +405,81 @@ async def test_a_secret_in_a_tracked_file_fails(project: Path) -> None:
     assert PASSWORD not in finding.evidence
 
 
+# Put together, so that no scanner takes this file for one with secrets.
+LEAKS = {
+    "a key of AWS": "AWS_ACCESS_KEY_ID = " + "AKIA" + "Q3EGRMZZ7TLWXN4P",
+    "a secret of AWS": "aws_secret_access_key: " + "Zk3bV8yTqLw0RsXnPm7Jh/fD2cAeU5iOoYt1KvBx",
+    "a key of Azure": "AccountKey=" + "Ab3" * 28 + "xy==",
+    "a key of Google": "AIza" + "SyD4x8Tq_7Lw0RsXnPm7JhGfD2cAeU5iOoY",
+    "a token of GitHub": "ghp_" + "a1B2c3D4" * 4 + "e5F6",
+    "a token of GitLab": "glpat-" + "x9_Kd82hQmZ4tRw7PvLs",
+    "a token of Slack": "xoxb-" + "1234567890-abcdefghij",
+    "a private key": "-----BEGIN " + "RSA PRIVATE KEY-----",
+    "a URL's password": "postgresql://desk:" + "S3cr3tPassw0rdXyz91" + "@db.example.com/desk",
+}
+HARMLESS = {
+    "an example of AWS": "AKIA" + "IOSFODNN7EXAMPLE",
+    "a URL of documentation": "postgresql://user:password@localhost/name",
+    "a long word": "postgresql://user:the-password-of-yours@localhost/name",
+    "a variable": "postgresql://user:${DATABASE_PASSWORD_2}@localhost/name",
+    "a field of code": 'f"postgresql://desk:{settings.password1}@localhost/name"',
+    "a hash": "sha512-" + "xAKIA" + "Q3EGRMZZ7TLWXN4Pabc" + "==",
+}
+
+
+@pytest.mark.standard("DL-OPS-01")
+@pytest.mark.parametrize("text", LEAKS.values(), ids=LEAKS.keys())
+async def test_a_secret_of_any_kind_in_a_tracked_file_fails(project: Path, text: str) -> None:
+    (project / "a file.md").write_text(f"# Notes\n{text}  # mine\n")
+    git(project, "add", "a file.md")
+
+    finding = await ask("DL-OPS-01")
+
+    assert finding.verdict is Verdict.FAILED
+    assert "a file.md" in finding.evidence
+    assert text not in finding.evidence
+
+
+@pytest.mark.standard("DL-OPS-01")
+@pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS.keys())
+async def test_what_only_looks_like_a_secret_passes(project: Path, text: str) -> None:
+    (project / "notes.md").write_text(f"{text}\n")
+    git(project, "add", "notes.md")
+
+    assert (await ask("DL-OPS-01")).verdict is Verdict.PASSED
+
+
+@pytest.mark.standard("DL-OPS-01")
+@pytest.mark.parametrize(
+    ("line", "repeated"),
+    [
+        ("DATABASE_PASSWORD=chosen-by-me  # mine", "chosen-by-me"),
+        ("DATABASE_PASSWORD='cho$en #by me'", "cho$en #by me"),
+        ("DATABASE_URL=postgresql://me:chosen-by-me@db/mine", "chosen-by-me"),
+        ("DATABASE_URL=postgresql://me:chosen%40by-me@db/mine", "chosen@by-me"),
+        ("DATABASE_URL=postgresql://me:chosen%40by-me@db/mine", "chosen%40by-me"),
+        ("AWS_SECRET_ACCESS_KEY=any-words-at-all", "any-words-at-all"),
+        ("SOME_TOKEN=any-words-at-all", "any-words-at-all"),
+        ('SOME_KEY="first\nany-words-at-all\n"', "any-words-at-all"),
+    ],
+)
+async def test_a_secret_of_env_is_found_however_it_is_written_there(
+    project: Path, line: str, repeated: str
+) -> None:
+    (project / ".env").write_text(f"{line}\n")
+    (project / "notes.md").write_text("Nothing.\n\n")
+    git(project, "add", "notes.md")
+    assert (await ask("DL-OPS-01")).verdict is Verdict.PASSED
+
+    (project / "notes.md").write_text(f'password = "{repeated}"  # do not tell\n')
+    git(project, "add", "notes.md")
+    finding = await ask("DL-OPS-01")
+
+    assert finding.verdict is Verdict.FAILED
+    assert "notes.md" in finding.evidence
+    assert repeated not in finding.evidence
+
+
 @pytest.mark.standard("DL-OPS-01")
 async def test_an_env_that_others_can_read_is_advised_against(project: Path) -> None:
     (project / ".env").chmod(0o644)

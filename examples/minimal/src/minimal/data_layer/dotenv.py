@@ -27,7 +27,6 @@ _READ_ALIKE = re.compile(
 )
 
 _SECRETS = ("_PASSWORD", "_SECRET")
-_TELLING = 8  # shorter values turn up in any file by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,29 +144,3 @@ def why_git_would_take(project: Path) -> str:
         rules = ignore_file.read_text(encoding="utf-8").split() if ignore_file.is_file() else []
         ignored = 0 if {".env", "/.env", ".env*"} & set(rules) else 1
     return "" if ignored == 0 else "git does not ignore .env; add the line `.env` to .gitignore."
-
-
-def tracked_files_with_secrets(project: Path) -> list[str]:
-    """The tracked files that hold, letter by letter, a secret of `.env`."""
-    env = project / ".env"
-    if not env.is_file():
-        return []
-    secret_values = [
-        one.value
-        for one in read(env)
-        if _is_secret(one) and one.value and len(one.value) >= _TELLING
-    ]
-    if not secret_values:
-        return []
-    # On stdin: arguments can be read by everybody on the machine.
-    found = git.ask(
-        project,
-        "grep",
-        "--cached",
-        "--files-with-matches",
-        "--fixed-strings",
-        "-f",
-        "-",
-        stdin="".join(f"{value}\n" for value in secret_values),
-    )
-    return found.stdout.splitlines() if found.returncode == 0 else []

@@ -11,7 +11,7 @@ import psycopg
 from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
 
-from .. import dotenv
+from .. import dotenv, leaks
 from ..checklist import Check, Finding, advice, failed, passed
 from ..errors import DataLayerError
 from ..project import root
@@ -295,9 +295,9 @@ async def _secrets() -> Finding:
     project = root()
     if reason := dotenv.why_git_would_take(project):
         return failed(reason, "")
-    if files := await asyncio.to_thread(dotenv.tracked_files_with_secrets, project):
+    if files := await asyncio.to_thread(leaks.files_with_secrets, project):
         return failed(
-            f"Tracked files hold a secret of .env: {', '.join(files)}.",
+            f"Tracked files hold a secret of .env, a cloud key or a password: {', '.join(files)}.",
             "Replace the secret (it is in the history), and read it from the environment.",
         )
     env = project / ".env"
@@ -305,7 +305,7 @@ async def _secrets() -> Finding:
         return passed("git ignores .env, and there is none.")
     if env.stat().st_mode & 0o077:
         return advice("Others on this machine can read .env.", "Type chmod 600 .env")
-    return passed("git ignores .env, only its owner can read it, and no tracked file repeats it.")
+    return passed("git ignores .env, its owner alone can read it, and no tracked file holds a secret.")
 
 
 def _is_local(url: URL) -> bool:

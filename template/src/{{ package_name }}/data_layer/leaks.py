@@ -1,0 +1,77 @@
+"""Secrets in the files that git tracks: those of `.env`, and what is a secret by its shape."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from . import dotenv, git
+
+# In the names of variables of `.env`.
+_SECRET = re.compile("(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIALS?|(?<!PUBLIC_)KEY)$")
+_TELLING = 8  # shorter values turn up in any file by chance
+
+# In the syntax of `git grep -E`. Of a password in a URL: long, with a digit, no placeholder.
+_SHAPES = (
+    "(^|[^A-Za-z0-9])(AKIA|ASIA)[A-Z0-9]{16}",
+    "(aws_secret_access_key|AWS_SECRET_ACCESS_KEY)['\" ]*[:=]['\" ]*[A-Za-z0-9/+]{40}",
+    "AccountKey=[A-Za-z0-9+/]{86}==",
+    "AIza[A-Za-z0-9_-]{35}",
+    "gh[pousr]_[A-Za-z0-9]{36}",
+    "github_pat_[A-Za-z0-9_]{82}",
+    "glpat-[A-Za-z0-9_-]{20}",
+    "xox[abprs]-[A-Za-z0-9-]{10,}",
+    "(sk|rk)_live_[A-Za-z0-9]{24,}",
+    "sk-(ant|proj)-[A-Za-z0-9_-]{20,}",
+    "-----BEGIN ([A-Z]+ )*PRIVATE KEY-----",
+    "[a-z][a-z0-9+]+://[^]@:/[ <>{}$\"'`]*:[^]@:/[ <>{}$\"'`]{12,}@",
+)
+_PASSWORD_OF_URL = re.compile("://[^:]*:(.+)@")
+
+
+def files_with_secrets(project: Path) -> list[str]:
+    """The tracked files that repeat a secret of `.env`, or hold a cloud key or a URL's password.
+
+    They are read as git has them, without their history. A key that says `EXAMPLE`, as those of
+    documentation do, is none.
+
+    Raises:
+        DataLayerError: `.env` can't be read.
+    """
+    env = project / ".env"
+    secrets = sorted(set(_secrets_of(env))) if env.is_file() else []
+    # On stdin: arguments can be read by everybody on the machine.
+    repeated = _matches(project, ["--fixed-strings", "-f", "-"], "\n".join(secrets))
+    patterns = [part for shape in _SHAPES for part in ("-e", shape)]
+    shaped = _matches(project, ["--extended-regexp", *patterns])
+    return sorted(
+        {name for name, _ in repeated} | {name for name, found in shaped if _is_secret(found)}
+    )
+
+
+def _secrets_of(env: Path) -> Iterator[str]:
+    for one in dotenv.read(env):
+        values = [one.value or ""] if one.key and _SECRET.search(one.key) else []
+        if "://" in (one.value or ""):
+            password = urlsplit(one.value or "").password or ""
+            values += [password, unquote(password)]
+        for value in values:
+            yield from (line for line in value.splitlines() if len(line) >= _TELLING)
+
+
+def _matches(project: Path, patterns: list[str], stdin: str = "") -> Iterator[tuple[str, str]]:
+    """The name of each file in which something matches, and what."""
+    if patterns[-1] == "-" and not stdin:
+        return
+    options = ["--cached", "-I", "--null", "--only-matching"]
+    found = git.ask(project, "grep", *options, *patterns, stdin=stdin)
+    for line in found.stdout.splitlines():
+        name, _, match = line.partition("\0")
+        yield name, match
+
+
+def _is_secret(found: str) -> bool:
+    password = _PASSWORD_OF_URL.search(found)
+    if password:
+        return bool(re.search("[0-9]", password[1]) and re.search("[A-Za-z]", password[1]))
+    return "EXAMPLE" not in found.upper()
