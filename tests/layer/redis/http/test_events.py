@@ -2,9 +2,14 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 import fastapi.routing
@@ -13,6 +18,9 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from my_project.data_layer.database import DatabaseSettings
+from my_project.data_layer.devservers.redis import free_port
+from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.http import events, subscription_to
 from my_project.data_layer.redis.live import Live, Subscription
 from tests.layer import PATIENCE
@@ -146,3 +154,80 @@ async def test_redis_down_is_an_answer_and_no_broken_stream(
         own_redis.kill()
         body = problem(await client.get("/prices"), 503)
         assert body["detail"] == "Live messages can't be followed now; try again."
+
+
+SERVING = """
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.sse import EventSourceResponse
+
+from my_project.app import create_app as project
+from my_project.data_layer.redis.http import events, subscription_to
+
+
+def create_app():
+    app = project()
+
+    @app.get("/prices", response_class=EventSourceResponse)
+    async def prices(subscription: Annotated[object, Depends(subscription_to("prices"))]):
+        async for event in events(subscription):
+            yield event
+
+    return app
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [
+        (signal.SIGTERM, []),
+        (signal.SIGINT, []),
+        (signal.SIGTERM, ["--timeout-graceful-shutdown=20"]),
+    ],
+    ids=["terminate", "interrupt", "terminate, with a time of grace"],
+)
+async def test_a_server_that_is_told_to_stop_ends_its_streams(
+    database_settings: DatabaseSettings,
+    redis_settings: RedisSettings,
+    tmp_path: Path,
+    number: signal.Signals,
+    more: list[str],
+) -> None:
+    (tmp_path / "serving.py").write_text(SERVING)
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "serving:create_app", "--factory", f"--port={port}"),
+        *more,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_settings.url.get_secret_value(),
+            "REDIS_URL": redis_settings.url.get_secret_value(),
+            "REDIS_QUEUE_URL": "",
+            "REDIS_SERVICE": redis_settings.service,
+        },
+        stderr=subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    client = await Client.connect(port)
+                    break
+                except OSError:
+                    assert process.returncode is None, await process.communicate()
+                    await asyncio.sleep(0.05)
+            assert "content-type: text/event-stream" in client.headers
+            process.send_signal(number)
+            assert (await client.reader.read()).endswith(b"0\r\n\r\n"), "the stream is whole"
+            client.vanish()
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert b"Traceback" not in said
+    assert b"Cancel" not in said
+    assert b"Application shutdown complete" in said
+    assert process.returncode in {0, -number}

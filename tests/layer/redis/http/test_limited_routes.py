@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
+from httpx2 import ASGITransport, AsyncClient
 
 from my_project.data_layer.redis.http import limited
 from my_project.data_layer.redis.limits import Limit
@@ -90,3 +91,30 @@ async def test_redis_down_lets_through_or_refuses(
             else:
                 assert response.status_code == 200
                 assert "ratelimit" not in response.headers
+
+
+@pytest.mark.standard("DL-RD-24")
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"),
+        ("fe80::1%eth0", "fe80::2", "2001:db8::1"),
+        ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
+        ("unnamed", "unnamed", "192.0.2.1"),
+    ],
+    ids=["global", "of a link", "IPv4", "no address"],
+)
+async def test_all_addresses_of_an_ipv6_network_are_one_client(
+    app: FastAPI, one: str, same: str, other: str
+) -> None:
+    routes(app)
+
+    async def read(host: str) -> int:
+        transport = ASGITransport(app, client=(host, 1))
+        async with AsyncClient(transport=transport, base_url="https://desk.example") as client:
+            return (await client.get("/notes")).status_code
+
+    async with app.router.lifespan_context(app):
+        assert [await read(host) for host in (one, same, one)] == [200] * 3
+        assert await read(same) == 429
+        assert await read(other) == 200
