@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from my_project.data_layer.duckdb import DuckDBError, Export, Lake, analysis, declarations
-from my_project.data_layer.duckdb.columns import plan, unchanged
+from my_project.data_layer.duckdb.columns import plan
+from my_project.data_layer.duckdb.unite import unchanged
 from tests.layer.duckdb.conftest import Source
 
 

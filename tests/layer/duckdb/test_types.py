@@ -231,24 +231,3 @@ async def test_what_would_change_is_refused_by_name(source: Source, lake: Lake) 
         with pytest.raises(DuckDBError, match=re.escape(words)):
             await source.export(lake, declared)
     assert not lake.folder.exists()
-
-
-async def test_what_only_some_values_show_stops_the_export(source: Source, lake: Lake) -> None:
-    source.run(
-        "CREATE TABLE odd (moment date, price numeric(8, 2), prices numeric(8, 2)[], matrix int[])",
-        "INSERT INTO odd VALUES ('2024-01-01', 1, '{1}', '{1}')",
-    )
-    for column, value, words in (
-        ("price", "'NaN'", "a value of price is NaN"),
-        ("prices", "'{1, NaN}'", "a value of prices is NaN"),
-        ("matrix", "array[array[1, 2], array[3, 4]]", "more than one dimension"),
-    ):
-        declarations._declared.clear()
-        source.run(f"INSERT INTO odd (moment, {column}) VALUES ('2024-02-01', {value})")
-        declared = Export("odd", text("SELECT * FROM odd"), time="moment")
-        with pytest.raises(DuckDBError, match=words):
-            await source.export(lake, declared)
-        source.run("DELETE FROM odd WHERE moment = '2024-02-01'")
-        # The month before it is whole.
-        assert [file.begin.month for file in lake.files(declared)] == [1]
-        assert lake.orphans() == []

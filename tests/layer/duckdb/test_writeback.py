@@ -63,6 +63,17 @@ async def test_a_row_that_does_not_fit_leaves_nothing(totals: Source, lake: Lake
     assert not (await write(totals, lake, f"{rows} WHERE i < 5", "monday")).repeated
 
 
+async def test_two_rows_with_one_key_are_refused(totals: Source, lake: Lake) -> None:
+    """Which of them should stay, only the query can say."""
+    rows = "SELECT i % 9999 AS key, CAST(i AS DECIMAL(12, 4)) AS value FROM range(10001) AS t(i)"
+    told = r"Of the 10,001 rows for totals, 2 have the key \(key\) of another one"
+    with pytest.raises(DuckDBError, match=told):
+        await write(totals, lake, rows, "monday")
+    assert totals.run("SELECT count(*) FROM totals") == [(0,)]
+    done = await write(totals, lake, f"{rows} WHERE i < 9999", "monday")
+    assert done == WrittenBack(inserted=9_999)
+
+
 async def test_two_processes_with_one_run_write_it_once(totals: Source, lake: Lake) -> None:
     rows = "SELECT i AS key, CAST(random() AS DECIMAL(12, 4)) AS value FROM range(3000) AS t(i)"
     done = await asyncio.gather(*(write(totals, lake, rows, "monday") for _ in range(3)))

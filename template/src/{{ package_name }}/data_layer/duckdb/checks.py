@@ -11,12 +11,13 @@ import duckdb
 
 from ..checklist import Check, Finding, advice, failed, passed
 from ..database import Database
-from .columns import conflicts, plan
+from .columns import plan
 from .connection import limited
 from .declarations import Export, exports
 from .errors import DuckDBError
 from .extension import load
 from .lake import Lake
+from .unite import conflicts
 from .verify import compare
 
 # An export that runs once a day is not late after 25 hours.

@@ -1,22 +1,19 @@
 """Which columns can be exported, and how each of them gets to DuckDB unchanged."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import duckdb
 import psycopg
-from psycopg import sql
-from sqlalchemy import SelectBase, TextClause
+from sqlalchemy import Integer, Numeric, SelectBase, TextClause
 from sqlalchemy.exc import InvalidRequestError
 
 from ..database import Database
 from ..database.bulk.copy import driver_of
 from .declarations import Export
 from .errors import DuckDBError
-from .sql import first_line, parquet
+from .sql import identifier
 
 MAX_PRECISION = 38
 
@@ -41,11 +38,11 @@ _KEPT = {
     "timestamptz": "TIMESTAMP WITH TIME ZONE",
     "time": "TIME",
 }
-# In each row a type holds all values of those before it.
-_WIDENING = (("SMALLINT", "INTEGER", "BIGINT"), ("FLOAT", "DOUBLE"))
-_DIGITS = re.compile(r"(?:numeric|DECIMAL)\((\d+),(-?\d+)\)")
+_DIGITS = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _NOT_IN_ARRAYS = {"bytea"}
-TIMES = {"date", "timestamp", "timestamptz"}
+_TIMES = {"date", "timestamp", "timestamptz"}
+# DuckDB counts microseconds from 1970 on, PostgreSQL from 2000 on: its last 30 years would wrap.
+_TIMES_END = "294247-01-01 00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,8 @@ class Plan:
         selected: the columns of `base` as PostgreSQL shall send them.
         replaced: what DuckDB makes of some of them, for its `* REPLACE`.
         types: the type that DuckDB has for each column, by name.
+        losses: conditions of PostgreSQL under which a value would change on its way, each with
+            what is to be said then.
         time: the name of the time column.
         time_type: date, timestamp or timestamptz.
         order_by: the columns by which the rows of a file are sorted.
@@ -66,6 +65,7 @@ class Plan:
     selected: str
     replaced: str
     types: Mapping[str, str]
+    losses: tuple[tuple[str, str], ...]
     time: str
     time_type: str
     order_by: tuple[str, ...]
@@ -73,17 +73,117 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
+    """A column as the server describes it.
+
+    Attributes:
+        name: of the column.
+        type: the name of its type; of an array, the type of what it holds.
+        shown: the type as people write it.
+        kind: `e` for an enum.
+        array: whether it is one.
+        scale: the digits behind the point, where the declaration knows them and the server does
+            not.
+    """
+
     name: str
     type: str
     shown: str
     kind: str
     array: bool
+    scale: int | None = None
 
     @property
     def digits(self) -> tuple[int, int] | None:
         """The precision and the scale of a numeric that has them."""
-        found = _DIGITS.search(self.shown)
-        return (int(found[1]), int(found[2])) if found else None
+        if found := _DIGITS.search(self.shown):
+            return int(found[1]), int(found[2])
+        return None if self.scale is None else (MAX_PRECISION, self.scale)
+
+    @property
+    def in_duckdb(self) -> str:
+        """The type that DuckDB has for it."""
+        kind = "VARCHAR" if self.kind == "e" else _KEPT[self.type]
+        if self.digits is not None:
+            kind += "({},{})".format(*self.digits)
+        return kind + "[]" * self.array
+
+    @property
+    def sent(self) -> str:
+        """What PostgreSQL selects."""
+        name = identifier(self.name)
+        if self.kind == "e":
+            return f"{name}::text{'[]' * self.array} AS {name}"
+        if self.scale is not None:
+            return f"{name}::numeric({MAX_PRECISION}, {self.scale}) AS {name}"
+        return name
+
+    def fault(self) -> str:
+        """Why it can't be exported, whatever its values are; or nothing."""
+        what = f"{self.name} is {self.shown}"
+        if self.kind == "e":
+            return ""
+        if self.type not in _KEPT:
+            return f"{what}, which Parquet has no equal for (`::text` keeps it as text)"
+        if self.array and self.type in _NOT_IN_ARRAYS:
+            return f"{what}, which DuckDB does not read"
+        if self.type != "numeric":
+            return ""
+        if self.digits is None:
+            return f"{what} without precision, which would become a float (cast to numeric(18, 8))"
+        precision, scale = self.digits
+        if precision > MAX_PRECISION or not 0 <= scale <= precision:
+            return (
+                f"{what}, and a decimal of Parquet has at most {MAX_PRECISION} digits and a scale "
+                "from 0 to their number"
+            )
+        return ""
+
+    def losses(self) -> Iterator[tuple[str, str]]:
+        """Conditions under which a value would change on its way, each with what it is then."""
+        name = identifier(self.name)
+        if self.array:
+            yield (
+                f"array_ndims({name}) > 1 OR array_lower({name}, 1) <> 1",
+                "has more than one dimension or does not begin at 1, as a list of Parquet does "
+                "(cast the column to jsonb or text)",
+            )
+        if (loss := self._loss("item" if self.array else name)) is not None:
+            condition, told = loss
+            if self.array:
+                condition = f"EXISTS (SELECT FROM unnest({name}) AS item WHERE {condition})"
+            yield condition, told
+
+    def _loss(self, value: str) -> tuple[str, str] | None:
+        match self.type:
+            case "numeric" if self.scale is not None:
+                most = MAX_PRECISION - self.scale
+                return (
+                    # PostgreSQL takes NaN for larger than every number.
+                    f"abs({value}) >= 1e{most} OR round({value}, {self.scale}) <> {value}",
+                    f"is NaN or has more digits than the numeric({MAX_PRECISION}, {self.scale}) "
+                    "that was declared (cast the column to a numeric with others, or to float8)",
+                )
+            case "numeric":
+                return (
+                    f"{value} = 'NaN'",
+                    "is NaN, which a decimal of Parquet can't be (correct the row, or cast the "
+                    "column to float8)",
+                )
+            case "timestamp" | "timestamptz":
+                return (
+                    f"isfinite({value}) AND {value} >= '{_TIMES_END}'",
+                    "is later than the year 294246, where the time of DuckDB ends (cast the column "
+                    "to text)",
+                )
+            case "json":
+                # JSONB has no such text, and no NUL either, which JSON and DuckDB have.
+                return (
+                    rf"{value}::text ~* '\\ud[89a-f]' AND"
+                    rf" NOT pg_input_is_valid(replace({value}::text, '\u0000', ''), 'jsonb')",
+                    r"has half of a character, as \ud800 is (correct the row, or cast the column "
+                    "to text)",
+                )
+        return None
 
 
 async def plan(database: Database, export: Export) -> Plan:
@@ -108,17 +208,29 @@ async def plan(database: Database, export: Export) -> Plan:
                 f"The server refuses the statement of the export {export.name}: "
                 f"{error.diag.message_primary}. Run the migrations, or correct the declaration."
             ) from error
-        selected, replaced = _checked(export, columns)
-        [time] = [column for column in columns if column.name == export.time]
-        return Plan(
-            base,
-            sql.SQL(", ").join(selected).as_string(driver),
-            sql.SQL(", ").join(replaced).as_string(driver),
-            {column.name: _in_duckdb(column) for column in columns},
-            time.name,
-            time.type,
-            export.order_by,
-        )
+    columns = [_with_scale(column, export.statement) for column in columns]
+    _check(export, columns)
+    [time] = [column for column in columns if column.name == export.time]
+    return Plan(
+        base,
+        ", ".join(column.sent for column in columns),
+        ", ".join(
+            f"CAST({name} AS {column.in_duckdb}) AS {name}"
+            for column in columns
+            for name in [identifier(column.name)]
+            if column.type in {"json", "jsonb"}
+        ),
+        {column.name: column.in_duckdb for column in columns},
+        tuple(
+            (condition, f"a value of {column.name} {told}")
+            for column in columns
+            if column is not time
+            for condition, told in column.losses()
+        ),
+        time.name,
+        time.type,
+        export.order_by,
+    )
 
 
 def _text(driver: Any, statement: SelectBase | TextClause, dialect: Any) -> str:
@@ -135,7 +247,9 @@ def _text(driver: Any, statement: SelectBase | TextClause, dialect: Any) -> str:
 
 async def _columns(driver: Any, base: str) -> list[_Column]:
     async with driver.cursor() as cursor:
-        await cursor.execute(f"SELECT * FROM ({base}) AS exported LIMIT 0".encode())  # noqa: S608
+        # A prepared one would fail once the table has other columns.
+        described = f"SELECT * FROM ({base}) AS exported LIMIT 0"  # noqa: S608
+        await cursor.execute(described.encode(), prepare=False)
         names = [column.name for column in cursor.description]
         oids = [column.type_code for column in cursor.description]
         modifiers = [cursor.pgresult.fmod(index) for index in range(len(names))]
@@ -155,9 +269,21 @@ ORDER BY asked.place
 """
 
 
-def _checked(
-    export: Export, columns: Sequence[_Column]
-) -> tuple[list[sql.Composed], list[sql.Composed]]:
+def _with_scale(column: _Column, statement: SelectBase | TextClause) -> _Column:
+    """A column with the scale that SQLAlchemy knows and the server does not, as of a sum."""
+    if column.shown != "numeric" or not isinstance(statement, SelectBase):
+        return column
+    for declared in statement.selected_columns:
+        if getattr(declared, "name", None) == column.name:
+            match declared.type:
+                case Integer():
+                    return replace(column, scale=0)
+                case Numeric(precision=int(), scale=scale):
+                    return replace(column, scale=scale or 0)
+    return column
+
+
+def _check(export: Export, columns: Sequence[_Column]) -> None:
     names = [column.name for column in columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DuckDBError(f"The export {export.name} has two columns {twice[0]}; label one.")
@@ -166,117 +292,12 @@ def _checked(
             f"The export {export.name} names the column {missing[0]}, which it does not have; it "
             f"has {', '.join(names)}."
         )
-    faults = [fault for column in columns if (fault := _fault(column))]
+    faults = [fault for column in columns if (fault := column.fault())]
     [time] = [column for column in columns if column.name == export.time]
-    if time.array or time.type not in TIMES:
+    if time.array or time.type not in _TIMES:
         faults.append(f"{time.name} is {time.shown}, and no timestamp or date to split files by")
     if faults:
         raise DuckDBError(
             f"The export {export.name} can't keep every value: {'; '.join(faults)}. Export a "
             "select that casts such a column, or leaves it out."
         )
-    selected, replaced = [], []
-    for column in columns:
-        name = sql.Identifier(column.name)
-        selected.append(_sent(column, name))
-        if column.type in {"json", "jsonb"}:
-            target = sql.SQL("JSON[]" if column.array else "JSON")
-            replaced.append(sql.SQL("CAST({} AS {}) AS {}").format(name, target, name))
-    return selected, replaced
-
-
-def _fault(column: _Column) -> str:
-    what = f"{column.name} is {column.shown}"
-    if column.kind == "e":
-        return ""
-    if column.type not in _KEPT:
-        return f"{what}, which Parquet has no equal for (`::text` keeps it as text)"
-    if column.array and column.type in _NOT_IN_ARRAYS:
-        return f"{what}, which DuckDB does not read"
-    if column.type != "numeric":
-        return ""
-    if column.digits is None:
-        return f"{what} without precision, which would become a float (cast to numeric(18, 8))"
-    precision, scale = column.digits
-    if precision > MAX_PRECISION or not 0 <= scale <= precision:
-        return (
-            f"{what}, and a decimal of Parquet has at most {MAX_PRECISION} digits and a scale from "
-            "0 to their number"
-        )
-    return ""
-
-
-def _sent(column: _Column, name: sql.Identifier) -> sql.Composed:
-    if column.kind == "e":
-        return sql.SQL("{}::text{} AS {}").format(name, sql.SQL("[]" if column.array else ""), name)
-    if column.type == "numeric":
-        # A decimal of Parquet has no NaN, and the reader would make it 0: let the server refuse.
-        kind = sql.SQL(column.shown)
-        found = sql.SQL("'NaN' = ANY({})" if column.array else "{} = 'NaN'").format(name)
-        return sql.SQL("CASE WHEN {} THEN ({}::text || {})::{} ELSE {}::{} END AS {}").format(
-            found, name, sql.Literal(f" in column {column.name}"), kind, name, kind, name
-        )
-    return sql.SQL("{}").format(name)
-
-
-def _in_duckdb(column: _Column) -> str:
-    kind = "VARCHAR" if column.kind == "e" else _KEPT[column.type]
-    if column.digits is not None:
-        kind += "({},{})".format(*column.digits)
-    return kind + "[]" * column.array
-
-
-def conflicts(plan: Plan, files: Sequence[Path]) -> list[str]:
-    """Say which columns of these files can't be united with what an export has now.
-
-    A view takes for each column the wider type of the two, and NULL where a file does not have it.
-
-    Raises:
-        DuckDBError: a file can't be read.
-    """
-    found = []
-    with duckdb.connect() as connection:
-        for file in files:
-            stored = _types_in(connection, file)
-            if plan.time not in stored:
-                found.append(f"{file.name} has no column {plan.time}, which places its rows")
-            found += [
-                f"{name} is {kind}, and {stored[name]} in {file.name}"
-                for name, kind in plan.types.items()
-                if name in stored and not _united(kind, stored[name])
-            ]
-    return found
-
-
-def unchanged(plan: Plan, file: Path) -> bool:
-    """Whether a file has every column that an export has now, each with the same type.
-
-    Raises:
-        DuckDBError: the file can't be read.
-    """
-    with duckdb.connect() as connection:
-        return plan.types.items() <= _types_in(connection, file).items()
-
-
-def _types_in(connection: duckdb.DuckDBPyConnection, file: Path) -> dict[str, str]:
-    try:
-        described = connection.execute(f"DESCRIBE FROM {parquet([file])}").fetchall()
-    except duckdb.Error as error:
-        raise DuckDBError(
-            f"{file.name} can't be read ({first_line(error)}); move it away, and export again "
-            "with --since its first day."
-        ) from None
-    return {row[0]: row[1] for row in described}
-
-
-def _united(one: str, other: str) -> bool:
-    """Whether one of two types holds every value of both."""
-    if one == other:
-        return True
-    if one.endswith("[]") and other.endswith("[]"):
-        return _united(one[:-2], other[:-2])
-    if (first := _DIGITS.fullmatch(one)) and (second := _DIGITS.fullmatch(other)):
-        scales = int(second[2]) - int(first[2])
-        # The more digits there are on one side of the point, the more or as many on the other.
-        return scales * (int(second[1]) - int(first[1]) - scales) >= 0
-    return any(one in types and other in types for types in _WIDENING)

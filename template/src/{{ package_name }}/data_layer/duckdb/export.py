@@ -17,12 +17,13 @@ from sqlalchemy import URL
 
 from ..atomic import replacing
 from ..database import Database
-from .columns import Plan, conflicts, plan, unchanged
+from .columns import Plan, plan
 from .declarations import Export
 from .errors import DuckDBError
 from .lake import Lake, LakeFile
 from .reader import YEARS, Reader, Stretch, midnight, reading
 from .sql import first_line
+from .unite import conflicts, unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,10 @@ class _Run:
             self._check_files(files)
             try:
                 with reading(self.planned, url, self.lake.settings) as self.reader:
-                    self._check_rows(self.reader)
-                    done = self._write(self.reader, self._jobs(self.reader, files))
+                    self._check_places(self.reader)
+                    jobs = self._jobs(self.reader, files)
+                    self._check_values(self.reader, jobs)
+                    done = self._write(self.reader, jobs)
             except (duckdb.Error, OSError) as error:
                 raise _refused(self.declared, error) from None
         return Exported(*done, removed)
@@ -171,12 +174,20 @@ class _Run:
                 f"--since {files[0].begin} writes all files anew."
             )
 
-    def _check_rows(self, reader: Reader) -> None:
+    def _check_places(self, reader: Reader) -> None:
         if reader.unplaced():
             raise DuckDBError(
                 f"The export {self.declared.name} has rows without a time, with an infinite one, "
                 f"or with one outside of the years {YEARS[0]} to {YEARS[1] - 1}, which belong into "
                 f"no file; leave them out by a select with a condition on {self.declared.time}."
+            )
+
+    def _check_values(self, reader: Reader, jobs: list[_Job]) -> None:
+        """Look at the values of every row that will be read, before anything is written."""
+        if jobs and (told := reader.lost(jobs[0].stretch.read_from, jobs[-1].stretch.until)):
+            raise DuckDBError(
+                f"The export {self.declared.name} can't keep every value: {told}. Nothing is "
+                "written."
             )
 
     def _jobs(self, reader: Reader, files: list[LakeFile]) -> list[_Job]:
@@ -292,19 +303,10 @@ class _Run:
 
 
 def _refused(declared: Export, error: Exception) -> DuckDBError:
-    text = first_line(error)
+    # The server quotes the value that it can't read, and DuckDB the statement before that.
+    text = re.sub(r': ".*"$', "", first_line(error).rpartition("ERROR:")[2].strip())
     begin = f"The export {declared.name} stopped: "
     kept = "The file of that period is not written; those before it are complete."
-    if found := re.search(r'NaN.* in column (.+)"', text):
-        return DuckDBError(
-            f"{begin}a value of {found[1]} is NaN, which a decimal of Parquet can't be; correct "
-            f"the row, or export a select that casts the column to float8. {kept}"
-        )
-    if "dimensions" in text:
-        return DuckDBError(
-            f"{begin}an array has more than one dimension, which a list of Parquet has not; export "
-            f"a select that casts the column to jsonb or text. {kept}"
-        )
     if isinstance(error, duckdb.OutOfMemoryException):
         return DuckDBError(
             f"{begin}it needs more than DUCKDB_MEMORY_LIMIT; raise that, lower "

@@ -25,7 +25,10 @@ _PROGRAM = __name__.partition(".")[0].replace("_", "-")
 YEARS = (1001, 9999)
 
 # An export may take hours; its transactions end with its process.
-_UNHURRIED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+_SESSION = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
+    " SET LOCAL TimeZone = 'UTC'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ class Stretch:
     since: datetime
     until: datetime
     kept: tuple[Path, datetime] | None = None
+
+    @property
+    def read_from(self) -> datetime:
+        """From when on rows are read."""
+        return self.since if self.kept is None else self.kept[1]
 
 
 class Reader:
@@ -77,7 +85,7 @@ class Reader:
         connection.execute("BEGIN")
         if snapshot:
             _order(connection, f"SET TRANSACTION SNAPSHOT {literal(snapshot)}")
-        _order(connection, _UNHURRIED)
+        _order(connection, _SESSION)
         [pid] = connection.execute(_ask("SELECT pg_backend_pid()")).fetchall()[0]
         self._backends.append(int(pid))
 
@@ -110,6 +118,21 @@ class Reader:
                 f" WHERE {time} IS NULL OR {time} < {first} OR {time} >= {last} LIMIT 1) AS found"
             )
         )
+
+    def lost(self, since: datetime, until: datetime) -> str:
+        """What is to be said of a value from `since` up to `until` that would change on its way."""
+        losses = self._plan.losses
+        if not losses:
+            return ""
+        cases = " ".join(f"WHEN {losses[i][0]} THEN {i}" for i in range(len(losses)))
+        either = " OR ".join(condition for condition, _ in losses)
+        found = self.connection.execute(
+            _ask(
+                f"SELECT CASE {cases} END FROM (SELECT * {self._from(since, until)}) AS placed"  # noqa: S608
+                f" WHERE {either} LIMIT 1"
+            )
+        ).fetchall()
+        return losses[found[0][0]][1] if found else ""
 
     def periods(self, period: Period, since: datetime | None, until: datetime | None) -> list[date]:
         """The first days of the periods with rows from `since` up to, not including, `until`."""
@@ -273,7 +296,12 @@ def _secret(url: URL) -> str:
 
 def _options(url: URL) -> str:
     """The options of libpq that are not in the secret."""
-    options = {"application_name": f"{_PROGRAM}-duckdb", "connect_timeout": "10"}
+    options = {
+        "application_name": f"{_PROGRAM}-duckdb",
+        "connect_timeout": "10",
+        # DuckDB takes what it gets for that, also from a database in another encoding.
+        "client_encoding": "UTF8",
+    }
     given = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}
     return " ".join(
         f"{name}='{value.translate(_ESCAPED)}'" for name, value in (options | given).items()

@@ -53,8 +53,8 @@ BARS = Export(
 
 async def compute_indicators(database: Database, lake: Lake, *, run_id: str) -> WrittenBack:
     """Compute the indicators of all exported bars and bring them into their table, once a run."""
-    with analysis(lake) as lakeside:
-        result = lakeside.query(sql_file(__package__, "sql/indicators.sql"), short=SHORT, long=LONG)
+    with analysis(lake) as opened:
+        result = opened.query(sql_file(__package__, "sql/indicators.sql"), short=SHORT, long=LONG)
         return await write_back(
             database, Indicator, result, key=["instrument_id", "day"], run_id=run_id
         )

@@ -35,8 +35,8 @@ async def story(database: Database, console: Console) -> None:
 
 
 def _show_years(lake: Lake, console: Console) -> None:
-    with analysis(lake) as lakeside:
-        result = lakeside.query(sql_file(__package__, "sql/history.sql"), since="2011-01-01")
+    with analysis(lake) as opened:
+        result = opened.query(sql_file(__package__, "sql/history.sql"), since="2011-01-01")
         table = Table(*(column[0] for column in result.description or ()), title="By year")
         for row in result.fetchmany(6):
             table.add_row(*map(str, row))

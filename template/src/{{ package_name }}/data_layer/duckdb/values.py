@@ -1,0 +1,251 @@
+"""How the values of a result get into a table unchanged, or are refused by name."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.types as is_  # type: ignore[import-untyped]
+from psycopg.types.json import Jsonb
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    REAL,
+    BigInteger,
+    Boolean,
+    Date,
+    DateTime,
+    Dialect,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    String,
+    Table,
+    Time,
+    Uuid,
+)
+from sqlalchemy.types import TypeEngine, UserDefinedType
+
+from .errors import DuckDBError
+
+# What Python's date and datetime span, as Arrow counts: days, and microseconds of a day.
+_DAYS = (-719_162, 2_932_896)
+_A_DAY = 86_400_000_000
+
+# Arrow has these types of DuckDB only under the name of another one.
+_DISGUISED = re.compile(r"\b(UHUGEINT|BIT|TIME WITH TIME ZONE)\b")
+
+Convert = Callable[[Any], Any]
+
+
+def faults_of(schema: Any, kinds: Mapping[str, str], table: Table) -> dict[str, str]:
+    """What is wrong with those columns of a result that the table does not hold unchanged.
+
+    Args:
+        schema: of the result, in Arrow.
+        kinds: what DuckDB calls the types, where it is known.
+        table: where the result goes.
+    """
+    faults = {}
+    for field in schema:
+        if field.name not in table.columns:
+            continue  # which `upsert` says
+        column = table.columns[field.name].type
+        kind = kinds.get(field.name, str(field.type))
+        if _DISGUISED.search(kind) or not _holds(column, field.type):
+            cast = _name(column)
+            faults[field.name] = (
+                f"The column {field.name} of the result is {kind}, whose values {table.name} does "
+                f"not take unchanged; "
+                + (f"write CAST({field.name} AS {cast})" if cast else "leave it out")
+                + " in the query. Nothing is written."
+            )
+    return faults
+
+
+def _holds(column: TypeEngine[Any], kind: Any) -> bool:
+    """Whether a column keeps every value of a type of Arrow."""
+    if is_.is_dictionary(kind):
+        kind = kind.value_type
+    if is_.is_null(kind):
+        return True
+    match column:
+        case ARRAY():
+            return _is_list(kind) and _holds(column.item_type, _leaf(kind))
+        case Boolean():
+            return bool(is_.is_boolean(kind))
+        case Integer():
+            # A sum of whole numbers is one without digits behind the point.
+            return bool(is_.is_integer(kind) or (is_.is_decimal(kind) and kind.scale == 0))
+        case Numeric():
+            digits = None if column.precision is None else column.scale or 0
+            fits = is_.is_decimal(kind) and (digits is None or kind.scale <= digits)
+            return bool(is_.is_integer(kind) or fits)
+        case Float():
+            # A whole number of more bits than the mantissa has may be rounded.
+            bits = 32 if _name(column) == "FLOAT" else 64
+            whole = is_.is_integer(kind) and kind.bit_width < bits
+            return bool(whole or (is_.is_floating(kind) and kind.bit_width <= bits))
+        case LargeBinary():
+            return bool(is_.is_binary(kind) or is_.is_large_binary(kind))
+        case JSON() | Uuid() | String():
+            return bool(is_.is_string(kind) or is_.is_large_string(kind))
+        case DateTime():
+            return bool(is_.is_timestamp(kind) and (kind.tz is not None) == column.timezone)
+        case Date():
+            return bool(is_.is_date(kind))
+        case Time(timezone=False):
+            return bool(is_.is_time(kind))
+    return not (is_.is_nested(kind) or is_.is_interval(kind) or isinstance(kind, pa.ExtensionType))
+
+
+def _name(column: TypeEngine[Any]) -> str:
+    """What DuckDB calls the type of a column."""
+    match column:
+        case ARRAY():
+            return f"{_name(column.item_type)}[]"
+        case Numeric(precision=int()):
+            return f"DECIMAL({column.precision}, {column.scale or 0})"
+        case Numeric():
+            return "DECIMAL(38, 8)"
+        case REAL():
+            return "FLOAT"
+        case Float():
+            return "FLOAT" if (column.precision or 53) <= 24 else "DOUBLE"
+        case DateTime():
+            return "TIMESTAMPTZ" if column.timezone else "TIMESTAMP"
+    return next((name for kind, name in _NAMES if isinstance(column, kind)), "")
+
+
+_NAMES: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
+    (Boolean, "BOOLEAN"),
+    (SmallInteger, "SMALLINT"),
+    (BigInteger, "BIGINT"),
+    (Integer, "INTEGER"),
+    (LargeBinary, "BLOB"),
+    (JSON, "JSON"),
+    (Uuid, "UUID"),
+    (String, "VARCHAR"),
+    (Date, "DATE"),
+    (Time, "TIME"),
+)
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind))
+
+
+def _leaf(kind: Any) -> Any:
+    while _is_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+class _Written(UserDefinedType[str]):
+    """JSON as the result has it; reading it would round its numbers and drop double keys."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Convert:
+        return lambda text: None if text is None else Jsonb(text, dumps=str)
+
+
+def with_json_as_text(table: Table) -> Table:
+    """The same table, whose columns of JSON take it as text."""
+    copy = table.to_metadata(MetaData())
+    for column in copy.columns:
+        if isinstance(column.type, JSON):
+            column.type = _Written()
+        elif isinstance(column.type, ARRAY) and isinstance(column.type.item_type, JSON):
+            column.type = ARRAY(_Written())
+    return copy
+
+
+def rows(batch: Any, table: Table, faults: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a batch of Arrow, as the ORM takes them.
+
+    Raises:
+        DuckDBError: a value can't be held by Python or the column, by the column's name.
+    """
+    columns = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        # To DuckDB a NULL without a type is an INTEGER.
+        if name in faults and array.null_count < len(array):
+            raise DuckDBError(faults[name])
+        values = _values(array, name)
+        convert = _converter(table.columns[name].type) if name in table.columns else None
+        if convert is not None:
+            try:
+                values = [None if value is None else convert(value) for value in values]
+            except ValueError:
+                raise DuckDBError(
+                    f"The column {name} holds a text that is no UUID; nothing is written."
+                ) from None
+        columns.append(values)
+    return zip(*columns, strict=True)
+
+
+def _converter(column: TypeEngine[Any]) -> Convert | None:
+    """What the ORM takes for a column, from what Arrow has for it."""
+    match column:
+        case ARRAY():
+            convert = _converter(column.item_type)
+            return convert and (lambda items: _each(items, convert))
+        case Integer():
+            return int
+        case Uuid(as_uuid=True):
+            return lambda value: UUID(value)
+    return None
+
+
+def _each(items: Any, convert: Convert) -> Any:
+    if isinstance(items, list):
+        return [_each(item, convert) for item in items]
+    return None if items is None else convert(items)
+
+
+def _values(array: Any, name: str) -> list[Any]:
+    # Python counts microseconds; the cast fails where that would lose something.
+    kind, exact = array.type, True
+    if is_.is_timestamp(kind) and kind.unit == "ns":
+        kind = pa.timestamp("us", kind.tz)
+    elif is_.is_time(kind):
+        kind = pa.time64("us")
+    try:
+        array = array.cast(kind)
+    except pa.ArrowInvalid:
+        exact = False
+    leaves = array
+    while _is_list(leaves.type):
+        leaves = leaves.flatten()
+    if not exact or not _holdable(leaves):
+        raise DuckDBError(
+            f"The column {name} holds an infinite time, one outside of the years 1 to 9999, "
+            "24:00, or nanoseconds, which Python has not; let the query replace or leave out these "
+            "values. Nothing is written."
+        )
+    return list(array.to_pylist())
+
+
+def _holdable(array: Any) -> bool:
+    if len(array) == array.null_count:
+        return True
+    first, last = _DAYS
+    if is_.is_timestamp(array.type):
+        per_day = {"s": 86_400, "ms": 86_400_000, "us": _A_DAY}.get(array.type.unit)
+        if per_day is None:
+            return False
+        low, high, kind = first * per_day, (last + 1) * per_day - 1, pa.int64()
+    elif is_.is_date32(array.type):
+        low, high, kind = first, last, pa.int32()
+    elif is_.is_time64(array.type):
+        low, high, kind = 0, _A_DAY - 1, pa.int64()
+    else:
+        return True
+    found = pc.min_max(array.view(kind))
+    return bool(low <= found["min"].as_py() and found["max"].as_py() <= high)
