@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from my_project.data_layer.redis.breaker import Breaker
+from my_project.data_layer.redis.store import Breaker
 
 
 class Clock:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast, overload
 from redis.exceptions import RedisError
 
 from .errors import InvalidKey, RedisUnavailable
-from .invalidation import SOURCE, Invalidations
 from .keys import Key
 from .listening import Listener, end
 from .policies import Policy, Source, UserData
-from .shared import Found, Shared, Wanted
+from .shared import SOURCE, Found, Shared, Wanted
 from .store import Store
 
 if TYPE_CHECKING:  # a cache alone needs no SQLAlchemy, which takes long to import
@@ -77,8 +76,7 @@ class Cache(Listener):
         self._loads: set[asyncio.Task[None]] = set()
         self._changes: Counter[str] = Counter()
         self._hearing = asyncio.Event()
-        self._invalidations = Invalidations(store)
-        self._want(self._invalidations.channel)
+        self._want(self._shared.channel)
 
     @classmethod
     @asynccontextmanager
@@ -108,7 +106,7 @@ class Cache(Listener):
     @property
     def pending(self) -> int:
         """How many invalidations wait until Redis is back."""
-        return len(self._invalidations.pending)
+        return len(self._shared.pending)
 
     @overload
     async def get(self, policy: Policy[Value], identifier: str, load: Loader[Value]) -> Value: ...
@@ -145,7 +143,7 @@ class Cache(Listener):
                 return value
             flight = self._flights.get(name)
             if flight is None or flight.mark != mark:
-                sources = [self._invalidations.source(source.name) for source in policy.sources]
+                sources = [self._shared.source(source.name) for source in policy.sources]
                 wanted = Wanted(self._key(policy, identifier), policy, sources)
                 flight = _Flight(name, wanted, load, mark)
                 await self._look(flight)
@@ -165,13 +163,13 @@ class Cache(Listener):
 
     def changed(self, session: "WriteSession", *sources: Source) -> None:
         """Drop what is computed from these sources, as soon as the transaction has committed."""
-        self._drop_after(session, [self._invalidations.source(source.name) for source in sources])
+        self._drop_after(session, [self._shared.source(source.name) for source in sources])
 
     def _drop_after(self, session: "WriteSession", keys: list[Key]) -> None:
         async def drop() -> None:
             for key in keys:
                 self._forget(key)
-            await self._invalidations.send(keys)
+            await self._shared.drop(keys)
 
         session.after_commit(drop, or_unknown=True)
 
@@ -192,8 +190,8 @@ class Cache(Listener):
         self._forget_all()
 
     async def _beat(self) -> None:
-        if self._invalidations.pending:
-            await self._invalidations.send_again()
+        if self._shared.pending:
+            await self._shared.drop_pending()
 
     def _forget(self, key: Key) -> None:
         if key.entity == SOURCE:
@@ -223,7 +221,7 @@ class Cache(Listener):
         found, generation = None, None
         try:
             # Redis may still hold what this process has seen change.
-            if self._invalidations.pending.isdisjoint((flight.wanted.key, *flight.wanted.sources)):
+            if self._shared.pending.isdisjoint((flight.wanted.key, *flight.wanted.sources)):
                 found, generation = await self._shared.read(flight.wanted)
         except (RedisUnavailable, RedisError) as error:
             logger.debug("the cache goes on without Redis: %s", error)

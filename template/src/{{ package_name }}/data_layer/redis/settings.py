@@ -17,9 +17,8 @@ class RedisSettings(Settings):
     """Connection, time limits and breaker of the cache, and the address of the queue.
 
     Attributes:
-        url: one server (`redis://`, `rediss://`, `unix://`), a cluster (`redis+cluster://h1,h2`)
-            or a master that sentinels know (`redis+sentinel://h1,h2/name`). What its query names
-            wins over the fields below.
+        url: one server, a cluster or a master behind sentinels, as `address.EXAMPLES` shows. What
+            its query names wins over the fields below.
         password: used when the URL holds none, so that the URL may stand in tracked files.
         sentinel_password: of the sentinels, where they ask for one.
         queue_url: the server of the queue, which evicts nothing; None where there is no queue.

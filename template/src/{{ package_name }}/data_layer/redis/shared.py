@@ -1,9 +1,12 @@
-"""The second layer of the cache: values in Redis, and the lease of the one process that loads."""
+"""The second layer of the cache: values in Redis, who loads them, and what makes them go."""
 
 import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +15,18 @@ from redis.exceptions import RedisError
 
 from .connection import Client
 from .errors import RedisUnavailable
-from .invalidation import STATE
-from .keys import Key
+from .keys import Key, TimeToLive
 from .policies import Policy
 from .store import Store
 
 logger = logging.getLogger(__name__)
 
+SOURCE = "cache-source"
+# Longer than any value that is computed from the source should stay: the state that is gone makes
+# those values old.
+STATE = TimeToLive(timedelta(days=30))
+# Invalidations that wait for Redis; of further ones the time to live is the bound.
+PENDING = 100_000
 # Seconds between two looks at what another process loads.
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
 
@@ -41,15 +49,26 @@ class Found(NamedTuple):
 class Shared:
     """Values in Redis, each with the state that its sources had before it was loaded.
 
-    `read` and `lease` raise `RedisUnavailable` while Redis does not answer; `store` and `release`
-    give up then, since the value and the lease expire by themselves.
+    `read` and `lease` raise `RedisUnavailable` while Redis does not answer. `store` and `release`
+    give up then, since the value and the lease expire by themselves; `drop` puts off what it can't
+    do.
+
+    Attributes:
+        channel: where the keys of old values are published, with a space between them.
+        pending: keys of values that are old while Redis may still hold them.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.channel = str(store.key("cache-invalidation", "all"))
+        self.pending: set[Key] = set()
         self._script = store.client.register_script(
             Path(__file__).with_name("lease.lua").read_text(encoding="utf-8")
         )
+
+    def source(self, name: str) -> Key:
+        """The key of the state of a source."""
+        return self._store.key(SOURCE, name)
 
     async def read(self, wanted: Wanted) -> tuple[Found | None, bytes]:
         """The value, if there is a good one, and the state of its sources."""
@@ -144,6 +163,42 @@ class Shared:
             await self._end_lease(wanted, lease)
         except (RedisUnavailable, RedisError) as error:
             logger.debug("a lease ends by itself: %s", error)
+
+    async def drop(self, keys: Sequence[Key]) -> None:
+        """Drop the values of these keys; the key of a source drops what is computed from it."""
+        self._store.counts["invalidations"] += len(keys)
+        # Listed before they are sent: a reader of this process must not find them meanwhile.
+        room = max(PENDING - len(self.pending), 0)
+        self._store.counts["invalidations_lost"] += max(len(keys) - room, 0)
+        self.pending.update(keys[:room])
+        await self._drop(keys)
+
+    async def drop_pending(self) -> None:
+        """Drop what Redis could not drop before."""
+        await self._drop(tuple(self.pending))
+
+    async def _drop(self, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), 500):
+            batch = keys[start : start + 500]
+            try:
+                await self._store.run(partial(self._tell, keys=batch))
+            except (RedisUnavailable, RedisError) as error:
+                logger.warning("an invalidation waits for Redis: %s", error)
+                return
+            self.pending.difference_update(batch)
+
+    async def _tell(self, redis: Client, keys: Sequence[Key]) -> None:
+        pipeline = redis.pipeline(transaction=False)
+        for key in keys:
+            if key.entity == SOURCE:
+                pipeline.set(str(key), secrets.token_hex(8), px=STATE.milliseconds)
+            else:
+                # The lease first, so that nobody stores an old value between the two.
+                pipeline.delete(key.companion("lease"))
+                pipeline.delete(str(key))
+        await pipeline.execute()
+        # Only now: whoever hears it must not find the old value in Redis. A key has no space.
+        await redis.publish(self.channel, " ".join(map(str, keys)))
 
     async def _end_lease(self, wanted: Wanted, lease: str, *stored: bytes | int) -> bool:
         keys = [str(wanted.key), wanted.key.companion("lease")]

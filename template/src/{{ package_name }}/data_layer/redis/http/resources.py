@@ -1,11 +1,13 @@
-"""What is open while the application runs, and how a route gets it."""
+"""What is open while the application runs, how a route gets it, and what `/metrics` says of it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from ...http.problems import Unavailable
 from ..cache import Cache
@@ -14,7 +16,6 @@ from ..live import Live
 from ..queue import Queue
 from ..store import Store
 from .events import ended_by_signals
-from .metrics import CacheCollector
 from .sessions import Sessions
 
 
@@ -36,11 +37,31 @@ async def redis_resources(state: Any) -> AsyncIterator[None]:
         state.queue = None
         if store.settings.queue_url is not None:
             state.queue = await stack.enter_async_context(Queue.open(store.settings))
-        collector = CacheCollector(state.cache)
+        collector = _CacheCollector(state.cache)
         state.metrics.register(collector)
         stack.callback(state.metrics.unregister, collector)
         stack.enter_context(ended_by_signals(state.live))
         yield
+
+
+class _CacheCollector(Collector):
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        events = CounterMetricFamily(
+            "redis_events", "What happened, by its name.", labels=["event"]
+        )
+        for event, count in sorted(self._cache.store.counts.items()):
+            events.add_metric([event], count)
+        yield events
+        for name, value, meaning in (
+            ("available", self._cache.store.is_available, "1 while Redis answers."),
+            ("hearing", self._cache.is_hearing, "1 while invalidations of others are heard."),
+            ("local_entries", self._cache.entries, "Values kept within the process."),
+            ("pending_invalidations", self._cache.pending, "Invalidations that wait for Redis."),
+        ):
+            yield GaugeMetricFamily(f"redis_{name}", meaning, value=value)
 
 
 def _opened(name: str) -> Callable[[HTTPConnection], Awaitable[Any]]:

@@ -18,13 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
-_FIELDS = (
-    "minute",
-    "hour",
-    "day of the month",
-    "month",
-    "day of the week (0 is Sunday, 6 Saturday)",
-)
+_WEEKDAY = "day of the week (0 is Sunday, 6 Saturday)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +26,7 @@ class Task(Generic[P, R]):
     """A declared task. Calling it runs the function here and now; `Queue.send` has a worker do so.
 
     Attributes:
-        name: what a job says it wants; renaming it loses the jobs that wait.
+        name: what a job says it wants; a new name loses the jobs that wait.
         function: what runs.
         labels: how it runs.
         job_id: the id of the next job, when an idempotency key decides it.
@@ -49,7 +43,7 @@ class Task(Generic[P, R]):
     def once(self, key: str) -> "Task[P, R]":
         """The same task, sent at most once for this idempotency key.
 
-        A job that was sent before with it is the job; its result is the result.
+        A job that was sent before with the key is the job; its result is the result.
         """
         return replace(self, job_id=job_id(self.name, key), labels={**self.labels, "once": 1})
 
@@ -102,22 +96,17 @@ def task(
         raise InvalidTask(f"The schedule {schedule!r} of {name} never fires: {reason}.")
 
     def declare(function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R]:
-        labels: dict[str, str | int | float] = {
-            "attempts": attempts,
-            "backoff": float(backoff),
-            "timeout": float(timeout),
-        }
-        crons = [] if schedule is None else [{"cron": schedule, "schedule_id": name}]
         if not inspect.iscoroutinefunction(function) or not inspect.isfunction(function):
-            raise InvalidTask(f"The task {name} is no function; declare it with `async def`.")
-        if function.__name__ == "<lambda>":
-            raise InvalidTask(f"The task {name} is a lambda; declare it with `async def`.")
+            raise InvalidTask(f"The task {name} is no function of `async def`; declare one.")
         there = async_shared_broker.find_task(name)
         if there is not None and _place(there.original_func) != _place(function):
             raise InvalidTask(
                 f"{_place(there.original_func)} and {_place(function)} are both declared as the "
                 f"task {name}; give one of them another name."
             )
+        labels: dict[str, str | int | float] = {"attempts": attempts}
+        labels |= {"backoff": float(backoff), "timeout": float(timeout)}
+        crons = [] if schedule is None else [{"cron": schedule, "schedule_id": name}]
         async_shared_broker.register_task(function, name, **labels, schedule=crons)
         return Task(name, function, labels)
 
@@ -131,27 +120,24 @@ def _place(function: Callable[..., Any]) -> str:
 def _why_never(schedule: str) -> str:
     """Why the scheduler would never send it; empty when it would."""
     fields = schedule.split(" ")
-    if len(fields) != len(_FIELDS):
-        return f"it has {len(fields)} fields, not {len(_FIELDS)}"
+    if len(fields) != 5:
+        return f"it has {len(fields)} fields, not 5"
     begin = datetime(2024, 1, 1, tzinfo=UTC)  # a leap year
     days = [begin + timedelta(days=number) for number in range(366)]
-    times = (
-        [begin + timedelta(minutes=number) for number in range(60)],
-        [begin + timedelta(hours=number) for number in range(24)],
-        *(days, days, days),
-    )
+    candidates = {
+        "minute": [begin + timedelta(minutes=number) for number in range(60)],
+        "hour": [begin + timedelta(hours=number) for number in range(24)],
+        **dict.fromkeys(("day of the month", "month", _WEEKDAY), days),
+    }
     # taskiq passes over what it can't read, so each part must match by itself.
-    for place, (what, candidates) in enumerate(zip(_FIELDS, times, strict=True)):
+    for place, (what, times) in enumerate(candidates.items()):
         for part in fields[place].split(","):
-            alone = ["*"] * len(_FIELDS)
-            alone[place] = part
-            if not _matches(" ".join(alone), candidates):
+            alone = [*("*" * place), part, *("*" * (4 - place))]
+            if not _matches(" ".join(alone), times):
                 return f"{part!r} is no {what}"
     # Within 28 years each date falls on each day of the week.
     dates = (begin + timedelta(days=number) for number in range(28 * 366))
-    if not _matches(" ".join(["*", "*", *fields[2:]]), dates):
-        return "no month has that day"
-    return ""
+    return "" if _matches(f"* * {' '.join(fields[2:])}", dates) else "no month has that day"
 
 
 def _matches(schedule: str, times: Iterable[datetime]) -> bool:
