@@ -133,8 +133,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("project", type=Path)
-    parser.add_argument("--calls", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--calls", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=41)
     given = parser.parse_args()
     os.chdir(given.project)
     [package] = (path.parent.name for path in Path().glob("src/*/data_layer"))

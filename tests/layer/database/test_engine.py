@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 (what is raised comes out of a whole transaction)
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from my_project.data_layer.database import (
     LockTimeout,
     ReadSession,
     StatementTimeout,
+    engine,
 )
 from tests.data_layer.fixtures import connect
 from tests.layer import PATIENCE
@@ -146,7 +148,42 @@ async def test_the_pool_has_the_limits_of_the_settings(open_database: OpenDataba
     pool = database.engine.pool
     assert isinstance(pool, QueuePool)
     assert (pool.size(), pool._max_overflow, pool.timeout(), pool._recycle) == (2, 1, 0.5, -1)
-    assert pool._pre_ping
+
+
+@pytest.mark.parametrize(
+    ("believed", "pre_ping", "pings"), [(PATIENCE, True, 0), (0, True, 2), (0, False, 0)]
+)
+async def test_a_connection_that_lay_in_the_pool_for_a_while_is_pinged(
+    open_database: OpenDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    believed: float,
+    pre_ping: bool,
+    pings: int,
+) -> None:
+    monkeypatch.setattr(engine, "_BELIEVED", believed)
+    database = open_database(pool_size=1, max_overflow=0, pool_pre_ping=pre_ping)
+    pinged = Mock(wraps=database.engine.dialect.do_ping)
+    monkeypatch.setattr(database.engine.dialect, "do_ping", pinged)
+    for _ in range(3):
+        async with database.transaction() as session:
+            await session.execute(text("SELECT 1"))
+    assert pinged.call_count == pings
+
+
+async def test_a_connection_that_the_server_ended_a_moment_ago_is_replaced(
+    open_database: OpenDatabase,
+    database_settings: DatabaseSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_BELIEVED", PATIENCE)
+    database = open_database(pool_size=1, max_overflow=0)
+    pids = []
+    with connect(database_settings.sqlalchemy_url()) as observer:
+        for _ in range(3):
+            async with database.transaction() as session:
+                pids.append(await session.scalar(text("SELECT pg_backend_pid()")))
+            observer.execute("SELECT pg_terminate_backend(%s, 60000)", [pids[-1]])
+    assert len(set(pids)) == 3
 
 
 @pytest.mark.standard("DL-TX-02")

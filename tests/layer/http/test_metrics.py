@@ -1,7 +1,7 @@
 import asyncio
 import re
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from httpx2 import AsyncClient
 
 from my_project.data_layer.database import DatabaseSettings
@@ -33,6 +33,8 @@ async def test_requests_are_counted_by_route_not_by_path(client: AsyncClient, no
     counted = 'http_requests_total{handler="/notes/{key}",method="GET",status="200"}'
     assert samples[counted] == 20
     assert samples['http_requests_total{handler="none",method="GET",status="404"}'] == 40
+    measured = 'http_request_duration_seconds_count{handler="/notes/{key}",method="GET"}'
+    assert samples[measured] == 20
     assert handlers(samples) == {"/notes/{key}", "none"}
 
 
@@ -59,6 +61,23 @@ async def test_an_unexpected_error_is_counted(app: FastAPI) -> None:
         await client.get("/raises")
         samples = await metrics(client)
     assert samples['http_requests_total{handler="/raises",method="GET",status="500"}'] == 1
+
+
+async def test_included_and_mounted_routes_are_counted_by_their_whole_path(app: FastAPI) -> None:
+    router = APIRouter(prefix="/inner")
+    mounted = FastAPI()
+    for routes in (router, mounted):
+
+        @routes.get("/{key}")
+        async def read(key: str) -> str:
+            return key
+
+    app.include_router(router, prefix="/api")
+    app.mount("/mounted", mounted)
+    async with served(app) as client:
+        for path in ("/api/inner/1", "/mounted/2"):
+            assert (await client.get(path)).status_code == 200
+        assert handlers(await metrics(client)) == {"/api/inner/{key}", "/mounted/{key}"}
 
 
 async def test_the_pool_is_measured_while_it_is_used(app: FastAPI) -> None:

@@ -1,12 +1,15 @@
 """The async engine: the pool, the timeouts that the server enforces, and moments in UTC."""
 
 import math
+import select
+import time
 from datetime import datetime
 from typing import Any
 
 from psycopg.adapt import Dumper, PyFormat
 from psycopg.types.datetime import DatetimeBinaryDumper, DatetimeDumper
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .errors import Violation
@@ -55,8 +58,9 @@ def create_engine(
         max_overflow=settings.max_overflow,
         pool_timeout=settings.pool_timeout,
         pool_recycle=settings.pool_recycle or -1,
-        pool_pre_ping=settings.pool_pre_ping,
     )
+    if settings.pool_pre_ping:
+        _ping_when_in_doubt(engine)
     event.listen(engine.sync_engine, "connect", _want_time_zones)
     if settings.transaction_pooler:
         configs = (f"set_config('{name}', '{value}', true)" for name, value in parameters.items())
@@ -67,6 +71,41 @@ def create_engine(
 
         event.listen(engine.sync_engine, "begin", set_parameters)
     return engine
+
+
+# The seconds for which a connection that lies in the pool is believed to work.
+_BELIEVED = 1.0
+
+
+def _ping_when_in_doubt(engine: AsyncEngine) -> None:
+    """Ping a connection that leaves the pool, if it lay there for a while or the server spoke.
+
+    A ping is a round trip, as dear as a small query. A server that stops says so or closes the
+    socket, which shows at once and costs nothing; a network that swallows packets does not.
+    """
+    dialect = engine.sync_engine.dialect
+
+    def note_the_time(_: object, record: Any) -> None:
+        record.info["returned"] = time.monotonic()
+
+    def ping(connection: Any, record: Any, _: object) -> None:
+        returned = record.info.get("returned")
+        if returned is None:  # it is new
+            return
+        try:
+            if time.monotonic() - returned > _BELIEVED or _spoke(connection.driver_connection):
+                dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine.sync_engine, "checkin", note_the_time)
+    event.listen(engine.sync_engine, "checkout", ping)
+
+
+def _spoke(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Moment(DatetimeDumper):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -97,8 +97,7 @@ class Database:
         """Close every connection that is not in use."""
         await self.engine.dispose()
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[WriteSession]:
+    def transaction(self) -> AbstractAsyncContextManager[WriteSession]:
         """A READ COMMITTED transaction: committed at the end, rolled back by any error.
 
         Objects stay usable after the commit.
@@ -112,11 +111,9 @@ class Database:
             TransactionAborted: an error of the server was caught within the block, outside of a
                 savepoint.
         """
-        async with self._write_session() as session:
-            yield session
+        return self._session(WriteSession)
 
-    @asynccontextmanager
-    async def read_only(self, *, snapshot: bool = False) -> AsyncIterator[ReadSession]:
+    def read_only(self, *, snapshot: bool = False) -> AbstractAsyncContextManager[ReadSession]:
         """A transaction in which the server refuses every write (SQLSTATE 25006).
 
         Args:
@@ -129,8 +126,7 @@ class Database:
         options: dict[str, Any] = {"postgresql_readonly": True}
         if snapshot:
             options["isolation_level"] = "REPEATABLE READ"
-        async with self._session(ReadSession, **options) as session:
-            yield session
+        return self._session(ReadSession, **options)
 
     async def serializable(
         self,
@@ -155,7 +151,7 @@ class Database:
         """
 
         async def serializable_transaction() -> Result:
-            async with self._write_session(isolation_level="SERIALIZABLE") as session:
+            async with self._session(WriteSession, isolation_level="SERIALIZABLE") as session:
                 return await work(session)
 
         retrying = stamina.retry(
@@ -178,17 +174,12 @@ class Database:
             ) from error
 
     @asynccontextmanager
-    async def _write_session(self, **options: Any) -> AsyncIterator[WriteSession]:
-        async with self._session(WriteSession, **options) as session:
-            yield session
-        await _run_effects(session)
-
-    @asynccontextmanager
     async def _session(
         self, session_class: type[SessionType], **options: Any
     ) -> AsyncIterator[SessionType]:
         committing = False
-        async with session_class(self._engine_with(**options), expire_on_commit=False) as session:
+        session = session_class(self._engine_with(**options), expire_on_commit=False)
+        try:
             connection = await self._connect(session)
             driver = _driver_of(connection)
             try:
@@ -228,6 +219,9 @@ class Database:
                 if committing:
                     await _run_effects(session, unknown=True)
                 raise
+        finally:
+            await _close(session)
+        await _run_effects(session)
 
     def _engine_with(self, **options: Any) -> AsyncEngine:
         """The engine, or one on its pool whose every transaction has these options."""
@@ -260,6 +254,15 @@ class Database:
             f"The database {_address(self.engine.url)} can't be reached ({_reason(error)}); start "
             f"the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
         )
+
+
+async def _close(session: AsyncSession) -> None:
+    if session.in_transaction():
+        # To its end when the caller is cancelled meanwhile, as SQLAlchemy's own block does it.
+        await asyncio.shield(asyncio.create_task(session.close()))
+    else:
+        # A task costs as much as a small query, and here is nothing left to wait for.
+        session.sync_session.close()
 
 
 def _driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any] | None:

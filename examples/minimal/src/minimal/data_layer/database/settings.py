@@ -23,8 +23,8 @@ class DatabaseSettings(Settings):
         max_overflow: connections opened beyond `pool_size` under load, and closed afterwards.
         pool_timeout: seconds to wait for a connection before `PoolExhausted`.
         pool_recycle: seconds after which a connection is replaced; 0 never.
-        pool_pre_ping: test a connection when it leaves the pool, so that a restarted server
-            costs a reconnect and no error.
+        pool_pre_ping: ping a connection that leaves the pool after more than a second, or on which
+            the server spoke meanwhile, so that a restarted server costs a reconnect and no error.
         connect_timeout: seconds for one attempt to connect.
         statement_timeout: seconds for one statement, enforced by the server; 0 is no limit.
         lock_timeout: seconds to wait for one lock, enforced by the server; 0 is no limit.
