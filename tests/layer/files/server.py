@@ -25,6 +25,7 @@ class WebServer:
         longest_part: how many bytes its parts have at most.
         later: what replaces the content of a path after the first answer.
         statuses: what the next answers say instead of 200.
+        status: what a whole answer says of itself.
         requests: the header `Range` of each request, in order.
         keys: the header `X-Api-Key` of each, where a secret may stand that no library knows as one.
     """
@@ -41,6 +42,7 @@ class WebServer:
         self.longest_part = 1_000_000_000
         self.later: dict[str, bytes] = {}
         self.statuses: list[int] = []
+        self.status = 200
         self.requests: list[str] = []
         self.authorizations: list[str] = []
         self.keys: list[str] = []
@@ -102,7 +104,7 @@ def _answer(server: WebServer, request: BaseHTTPRequestHandler) -> None:
         server.files[request.path] = server.later.pop(request.path)
     etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
     start = 0
-    status = 200
+    status = server.status
     same = not server.if_range or request.headers.get("If-Range") in (None, etag)
     if asked and server.ranges and same:
         status = 206

@@ -147,6 +147,16 @@ def test_a_shorter_part_than_asked_for_is_no_whole_file(tree: DataTree, server: 
     assert tree.path("raw/x.bin").read_bytes() == CONTENT
 
 
+def test_a_part_that_nobody_asked_for_is_no_file(tree: DataTree, server: WebServer) -> None:
+    """As a cache between may send it that keeps the answer to somebody else."""
+    server.headers["Content-Range"] = "bytes 0-5/12"
+    server.files["/x.bin"] = CONTENT[:6]
+    server.status = 206
+    with pytest.raises(FilesError, match="continues another file than it began"):
+        fetch(wanted(server, sha256=""), tree, attempts=2)
+    assert not tree.path("raw/x.bin").exists()
+
+
 @pytest.mark.parametrize("length", ["2000001", "nonsense"])
 def test_a_wrong_length_is_no_complete_file(tree: DataTree, server: WebServer, length: str) -> None:
     server.headers["Content-Length"] = length

@@ -118,6 +118,17 @@ def test_a_compressed_csv_is_read(tmp_path: Path) -> None:
         write(path, read)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "feather", "csv"])
+@pytest.mark.parametrize("inside", ["label=linux", "desk[1]", "de*k", "it's", "a b"])
+def test_a_path_is_a_path(tmp_path: Path, inside: str, suffix: str) -> None:
+    """And no pattern that finds a neighbour's file, and no column `label`."""
+    for folder, value in (("desk1", "theirs"), (inside, "ours")):
+        path = tmp_path / folder / f"a[1].{suffix}"
+        write(path, pa.table({"label": [value]}))
+    assert batches(path).read_all().to_pylist() == [{"label": "ours"}]
+    assert row_count(path) == 1
+
+
 def small_batches(rows: int, size: int) -> Iterator[object]:
     for start in range(0, rows, size):
         numbers = list(range(start, min(start + size, rows)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from my_project.data_layer.files import DataTree, FilesError, Manifest, batches
+from my_project.data_layer.files import DataTree, FilesError, Manifest, batches, row_count
 from tests.layer import PATIENCE
 
 
@@ -48,6 +48,8 @@ def test_the_last_record_of_a_path_holds(tree: DataTree) -> None:
     ("content", "words"),
     [
         (b"\xef\xbb\xbf\n <!DOCTYPE html><html>Log in</html>", "a page of HTML"),
+        (b'<?xml version="1.0"?>\n<!-- saved -->\n<!DOCTYPE html PUBLIC "x">', "a page of HTML"),
+        (b"<title>404</title>", "a page of HTML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
     ],
 )
@@ -61,6 +63,7 @@ def test_what_stands_in_for_data_is_neither_recorded_nor_read(
         if name != "raw/a.bin":
             with pytest.raises(FilesError, match=f"{words}.*; get the file again"):
                 batches(tree.path(name))
+            assert row_count(tree.path(name)) is None
     tree.path("raw/page.html").write_bytes(b"<html></html>")
     Manifest(tree).record("raw/page.html", source="acme", licence="CC0-1.0")
     assert set(Manifest(tree).entries()) == {"raw/page.html"}

@@ -1,6 +1,7 @@
 """One way to read and write tables as Parquet, Feather and CSV, and documents as JSON."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,11 @@ _CSV_KEEPS = (
     pa.types.is_time,
     pa.types.is_timestamp,
 )
-_HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
+# Before a page there may be a mark of its encoding, a declaration of XML, and remarks.
+_HTML = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml.*?\?>|<!--.*?-->)*<(?:!doctype html|html|head|body|title)\b",
+    re.DOTALL | re.IGNORECASE,
+)
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -111,7 +116,8 @@ def row_count(path: Path) -> int | None:
     """How many rows a table has; None when the file is no table that can be read here.
 
     Parquet and Feather say it themselves; a CSV is read through. One with remarks above its header
-    or in another encoding has rows too, and only whoever knows it can count them.
+    or in another encoding has rows too, and only whoever knows it can count them. A page of HTML
+    has none.
 
     Raises:
         FilesError: there is no such file.
@@ -122,6 +128,8 @@ def row_count(path: Path) -> int | None:
         raise FilesError(f"There is no file {path}.")
     try:
         with _sentences(path):
+            if what_instead_of_data(path):
+                return None
             count: int = _dataset(path, table_format(path), None, ()).count_rows()
     except FilesError:
         return None
@@ -136,10 +144,10 @@ def what_instead_of_data(path: Path, name: str = "") -> str:
         name: that it will have, if it has another one now; `.html` may hold a page.
     """
     with path.open("rb") as file:
-        begin = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        begin = file.read(4096)
     if begin.startswith(_LFS_POINTER):
         return "a pointer of Git LFS"
-    if begin.startswith(_HTML) and not (name or path.name).lower().endswith((".html", ".htm")):
+    if _HTML.match(begin) and not (name or path.name).lower().endswith((".html", ".htm")):
         return "a page of HTML"
     return ""
 
