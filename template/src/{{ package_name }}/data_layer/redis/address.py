@@ -67,55 +67,41 @@ def parse(url: str) -> Address:
         raise ValueError("it is not a URL")
     base, _, kind = scheme.lower().partition("+")
     if base == "unix" and not kind:
-        known = _QUERY - {"socket_keepalive"} | {"path"}
-        return Address(Topology.SINGLE, (), tls=False, options=_options(url, known))
+        options = _options(url, _QUERY - {"socket_keepalive"} | {"path"})
+        return Address(Topology.SINGLE, (), tls=False, options=options)
     if base not in {"redis", "rediss"} or kind not in _PORTS:
         raise ValueError("its scheme is not one of redis, rediss, unix, …+cluster and …+sentinel")
-    # Not by urlsplit, which since 2025 lets brackets stand around the only host and nowhere else.
+    # The hosts one by one: urlsplit lets brackets stand around an only host and nowhere else.
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     parts = urlsplit(f"//h{rest[len(authority) :]}")
     user, at, places = authority.rpartition("@")
-    hosts = tuple(_host(place, _PORTS[kind]) for place in places.split(","))
     path = unquote(parts.path.strip("/"))
-    tls = base == "rediss"
-    database = f"/{path}" if not kind else ""
-    if not kind and len(hosts) > 1:
-        raise ValueError("it names several hosts; begin it with redis+cluster or redis+sentinel")
     if not kind and path and not path.isdigit():
         raise ValueError("its path is not the number of a database")
-    options = _options(
-        f"redis://{user}{at}h{database}?{parts.query}", _QUERY_OF_TLS if tls else _QUERY
-    )
+    tls, hosts, options = base == "rediss", [], dict[str, Any]()
+    for place in places.split(","):
+        one = f"redis://{user}{at}{place}/{'' if kind else path}?{parts.query}"
+        options = _options(one, (_QUERY_OF_TLS if tls else _QUERY) | {"host", "port"})
+        hosts.append((options.pop("host", ""), options.pop("port", _PORTS[kind])))
+        if not hosts[-1][0] or re.search(r":0+$", place):
+            raise ValueError("it lacks the name of a host, or a port is 0")
+    if not kind and len(hosts) > 1:
+        raise ValueError("it names several hosts; begin it with redis+cluster or redis+sentinel")
     if kind == "cluster" and (path not in {"", "0"} or options.get("db")):
         raise ValueError("a cluster has no database but 0; leave it out")
     if kind == "sentinel" and not path:
         raise ValueError("it does not name the master that the sentinels watch, as in …/name")
     master = path if kind == "sentinel" else ""
-    return Address(Topology(kind or "single"), hosts, tls, master, options)
-
-
-def _host(place: str, default: int) -> tuple[str, int]:
-    host, colon, port = place.rpartition(":")
-    if not colon or place.endswith("]"):
-        host, port = place, str(default)
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not host:
-        raise ValueError("it names no host")
-    if "[" in host or "]" in host:
-        raise ValueError("an IPv6 address stands between [ and ]")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-        raise ValueError("a port is not a number between 1 and 65535")
-    return host, int(port)
+    return Address(Topology(kind or "single"), tuple(hosts), tls, master, options)
 
 
 def _options(url: str, known: set[str]) -> dict[str, Any]:
     try:
         options = dict(parse_url(url))
     except ValueError:
-        raise ValueError("its query holds a value that redis-py can't read") from None
-    for name in ("host", "port", "connection_class"):
-        options.pop(name, None)
+        raise ValueError("redis-py can't read one of its hosts, ports or values") from None
+    options.pop("connection_class", None)
     if options.keys() - known:
-        raise ValueError(f"its query names something else than {', '.join(sorted(known))}")
+        shown = ", ".join(sorted(known - {"host", "port"}))
+        raise ValueError(f"its query names something else than {shown}")
     return options
