@@ -78,6 +78,15 @@ async def test_the_daily_pattern_is_exported_to_the_last_digit(
         kinds = {row[0]: row[1] for row in opened.query("DESCRIBE daily").fetchall()}
     assert found == EXPECTED
     assert (kinds["sum"], kinds["readings"]) == ("DECIMAL(38,2)", "DECIMAL(38,0)")
+    # A day that was not over is read again once there is one after it.
+    readings.run("INSERT INTO readings VALUES (1, '2024-01-02 09:00Z', 2), (1, '2024-01-03Z', 1)")
+    await readings.export(lake, declared)
+    with analysis(lake) as opened:
+        assert opened.query("SELECT sum, readings FROM daily ORDER BY bucket").fetchall() == [
+            (Decimal("46.80"), 48),
+            (Decimal("0.75"), 2),
+            (Decimal("1.00"), 1),
+        ]
 
 
 async def test_a_view_is_exported_with_the_types_that_the_declaration_knows(

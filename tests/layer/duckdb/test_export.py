@@ -379,13 +379,13 @@ async def main():
     declared = Export("ticks", select, time="moment", source="desk")
     write = Reader.write
 
-    def hang(reader, connection, target, stretch, about):
+    def hang(reader, connection, target, stretch):
         if stretch.since.month == 4:
             while len(lake.files(declared)) < 3:
                 time.sleep(0.01)
             print("three files", flush=True)
             sys.stdin.readline()
-        return write(reader, connection, target, stretch, about)
+        return write(reader, connection, target, stretch)
 
     Reader.write = hang
     async with Database.open(database_settings) as database:

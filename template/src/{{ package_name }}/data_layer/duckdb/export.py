@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeAlias
@@ -275,18 +275,9 @@ class _Run:
         with ExitStack() as lent:
             lent.callback(idle.put, connection)
             with replacing(job.target, ready) as part:
-                count = reader.write(connection, part, job.stretch, self._about(job.stretch))
+                count = reader.write(connection, part, job.stretch)
                 lent.close()
         return count, count - taken
-
-    def _about(self, stretch: Stretch) -> dict[str, str]:
-        return {
-            "export": self.declared.name,
-            "time": self.declared.time,
-            "since": stretch.since.isoformat(),
-            "until": stretch.until.isoformat(),
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
 
     def _taken_over(self, reader: Reader, job: _Job, count: int) -> int:
         """How many rows of a new file come from the one that it replaces, if it may."""

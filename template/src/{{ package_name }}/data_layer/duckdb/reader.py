@@ -181,20 +181,10 @@ class Reader:
         ).fetchall()
         return None if row[0] is None else _EPOCH + row[0] * _MICROSECOND
 
-    def write(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        target: Path,
-        stretch: Stretch,
-        about: dict[str, str],
-    ) -> int:
-        """Write rows into a file and return how many it holds.
+    def write(self, connection: duckdb.DuckDBPyConnection, target: Path, stretch: Stretch) -> int:
+        """Write the rows of a stretch into `target` and return how many it then holds.
 
-        Args:
-            connection: one of `share`, which no other thread uses meanwhile.
-            target: is overwritten.
-            stretch: which rows.
-            about: goes into the file's own metadata.
+        The connection is one of `share`, which no other thread uses meanwhile.
         """
         time, order_by = self._plan.time, self._plan.order_by
         if stretch.kept is None:
@@ -207,11 +197,9 @@ class Reader:
                 f"SELECT * FROM (FROM {parquet([file])}{self._where(None, cut)}"  # noqa: S608
                 f" UNION ALL BY NAME FROM ({self._select(cut, stretch.until)})){sorting}"
             )
-        facts = ", ".join(f"{name}: {literal(value)}" for name, value in about.items())
         copy = (
             f"COPY ({rows}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd,"
-            f" ROW_GROUP_SIZE {self._settings.row_group_size}, USE_TMP_FILE false,"
-            f" KV_METADATA {{{facts}}})"
+            f" ROW_GROUP_SIZE {self._settings.row_group_size}, USE_TMP_FILE false)"
         )
         return int(connection.execute(copy).fetchall()[0][0])
 

@@ -7,29 +7,10 @@ from uuid import UUID
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
-import pyarrow.types as is_  # type: ignore[import-untyped]
 from psycopg.types.json import Jsonb
-from sqlalchemy import (
-    ARRAY,
-    JSON,
-    REAL,
-    BigInteger,
-    Boolean,
-    Date,
-    DateTime,
-    Dialect,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Numeric,
-    SmallInteger,
-    String,
-    Table,
-    Time,
-    Uuid,
-)
-from sqlalchemy.types import TypeEngine, UserDefinedType
+from pyarrow import types as arrow
+from sqlalchemy import Dialect, MetaData, Table
+from sqlalchemy import types as sql
 
 from .errors import DuckDBError
 
@@ -68,76 +49,78 @@ def faults_of(schema: Any, kinds: Mapping[str, str], table: Table) -> dict[str, 
     return faults
 
 
-def _holds(column: TypeEngine[Any], kind: Any) -> bool:
+def _holds(column: sql.TypeEngine[Any], kind: Any) -> bool:
     """Whether a column keeps every value of a type of Arrow."""
-    if is_.is_dictionary(kind):
+    if arrow.is_dictionary(kind):
         kind = kind.value_type
-    if is_.is_null(kind):
+    if arrow.is_null(kind):
         return True
     match column:
-        case ARRAY():
+        case sql.ARRAY():
             return _is_list(kind) and _holds(column.item_type, _leaf(kind))
-        case Boolean():
-            return bool(is_.is_boolean(kind))
-        case Integer():
+        case sql.Boolean():
+            return bool(arrow.is_boolean(kind))
+        case sql.Integer():
             # A sum of whole numbers is one without digits behind the point.
-            return bool(is_.is_integer(kind) or (is_.is_decimal(kind) and kind.scale == 0))
-        case Numeric():
+            return bool(arrow.is_integer(kind) or (arrow.is_decimal(kind) and kind.scale == 0))
+        case sql.Numeric():
             digits = None if column.precision is None else column.scale or 0
-            fits = is_.is_decimal(kind) and (digits is None or kind.scale <= digits)
-            return bool(is_.is_integer(kind) or fits)
-        case Float():
+            fits = arrow.is_decimal(kind) and (digits is None or kind.scale <= digits)
+            return bool(arrow.is_integer(kind) or fits)
+        case sql.Float():
             # A whole number of more bits than the mantissa has may be rounded.
             bits = 32 if _name(column) == "FLOAT" else 64
-            whole = is_.is_integer(kind) and kind.bit_width < bits
-            return bool(whole or (is_.is_floating(kind) and kind.bit_width <= bits))
-        case LargeBinary():
-            return bool(is_.is_binary(kind) or is_.is_large_binary(kind))
-        case JSON() | Uuid() | String():
-            return bool(is_.is_string(kind) or is_.is_large_string(kind))
-        case DateTime():
-            return bool(is_.is_timestamp(kind) and (kind.tz is not None) == column.timezone)
-        case Date():
-            return bool(is_.is_date(kind))
-        case Time(timezone=False):
-            return bool(is_.is_time(kind))
-    return not (is_.is_nested(kind) or is_.is_interval(kind) or isinstance(kind, pa.ExtensionType))
+            whole = arrow.is_integer(kind) and kind.bit_width < bits
+            return bool(whole or (arrow.is_floating(kind) and kind.bit_width <= bits))
+        case sql.LargeBinary():
+            return bool(arrow.is_binary(kind) or arrow.is_large_binary(kind))
+        case sql.JSON() | sql.Uuid() | sql.String():
+            return bool(arrow.is_string(kind) or arrow.is_large_string(kind))
+        case sql.DateTime():
+            return bool(arrow.is_timestamp(kind) and (kind.tz is not None) == column.timezone)
+        case sql.Date():
+            return bool(arrow.is_date(kind))
+        case sql.Time(timezone=False):
+            return bool(arrow.is_time(kind))
+    return not (
+        arrow.is_nested(kind) or arrow.is_interval(kind) or isinstance(kind, pa.ExtensionType)
+    )
 
 
-def _name(column: TypeEngine[Any]) -> str:
+def _name(column: sql.TypeEngine[Any]) -> str:
     """What DuckDB calls the type of a column."""
     match column:
-        case ARRAY():
+        case sql.ARRAY():
             return f"{_name(column.item_type)}[]"
-        case Numeric(precision=int()):
+        case sql.Numeric(precision=int()):
             return f"DECIMAL({column.precision}, {column.scale or 0})"
-        case Numeric():
+        case sql.Numeric():
             return "DECIMAL(38, 8)"
-        case REAL():
+        case sql.REAL():
             return "FLOAT"
-        case Float():
+        case sql.Float():
             return "FLOAT" if (column.precision or 53) <= 24 else "DOUBLE"
-        case DateTime():
+        case sql.DateTime():
             return "TIMESTAMPTZ" if column.timezone else "TIMESTAMP"
     return next((name for kind, name in _NAMES if isinstance(column, kind)), "")
 
 
-_NAMES: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
-    (Boolean, "BOOLEAN"),
-    (SmallInteger, "SMALLINT"),
-    (BigInteger, "BIGINT"),
-    (Integer, "INTEGER"),
-    (LargeBinary, "BLOB"),
-    (JSON, "JSON"),
-    (Uuid, "UUID"),
-    (String, "VARCHAR"),
-    (Date, "DATE"),
-    (Time, "TIME"),
+_NAMES: tuple[tuple[type[sql.TypeEngine[Any]], str], ...] = (
+    (sql.Boolean, "BOOLEAN"),
+    (sql.SmallInteger, "SMALLINT"),
+    (sql.BigInteger, "BIGINT"),
+    (sql.Integer, "INTEGER"),
+    (sql.LargeBinary, "BLOB"),
+    (sql.JSON, "JSON"),
+    (sql.Uuid, "UUID"),
+    (sql.String, "VARCHAR"),
+    (sql.Date, "DATE"),
+    (sql.Time, "TIME"),
 )
 
 
 def _is_list(kind: Any) -> bool:
-    return bool(is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind))
+    return bool(arrow.is_list(kind) or arrow.is_large_list(kind) or arrow.is_fixed_size_list(kind))
 
 
 def _leaf(kind: Any) -> Any:
@@ -146,7 +129,7 @@ def _leaf(kind: Any) -> Any:
     return kind
 
 
-class _Written(UserDefinedType[str]):
+class _Written(sql.UserDefinedType[str]):
     """JSON as the result has it; reading it would round its numbers and drop double keys."""
 
     cache_ok = True
@@ -159,10 +142,10 @@ def with_json_as_text(table: Table) -> Table:
     """The same table, whose columns of JSON take it as text."""
     copy = table.to_metadata(MetaData())
     for column in copy.columns:
-        if isinstance(column.type, JSON):
+        if isinstance(column.type, sql.JSON):
             column.type = _Written()
-        elif isinstance(column.type, ARRAY) and isinstance(column.type.item_type, JSON):
-            column.type = ARRAY(_Written())
+        elif isinstance(column.type, sql.ARRAY) and isinstance(column.type.item_type, sql.JSON):
+            column.type = sql.ARRAY(_Written())
     return copy
 
 
@@ -190,15 +173,15 @@ def rows(batch: Any, table: Table, faults: Mapping[str, str]) -> Iterator[tuple[
     return zip(*columns, strict=True)
 
 
-def _converter(column: TypeEngine[Any]) -> Convert | None:
+def _converter(column: sql.TypeEngine[Any]) -> Convert | None:
     """What the ORM takes for a column, from what Arrow has for it."""
     match column:
-        case ARRAY():
+        case sql.ARRAY():
             convert = _converter(column.item_type)
             return convert and (lambda items: _each(items, convert))
-        case Integer():
+        case sql.Integer():
             return int
-        case Uuid(as_uuid=True):
+        case sql.Uuid(as_uuid=True):
             return lambda value: UUID(value)
     return None
 
@@ -212,9 +195,9 @@ def _each(items: Any, convert: Convert) -> Any:
 def _values(array: Any, name: str) -> list[Any]:
     # Python counts microseconds; the cast fails where that would lose something.
     kind, exact = array.type, True
-    if is_.is_timestamp(kind) and kind.unit == "ns":
+    if arrow.is_timestamp(kind) and kind.unit == "ns":
         kind = pa.timestamp("us", kind.tz)
-    elif is_.is_time(kind):
+    elif arrow.is_time(kind):
         kind = pa.time64("us")
     try:
         array = array.cast(kind)
@@ -236,14 +219,14 @@ def _holdable(array: Any) -> bool:
     if len(array) == array.null_count:
         return True
     first, last = _DAYS
-    if is_.is_timestamp(array.type):
+    if arrow.is_timestamp(array.type):
         per_day = {"s": 86_400, "ms": 86_400_000, "us": _A_DAY}.get(array.type.unit)
         if per_day is None:
             return False
         low, high, kind = first * per_day, (last + 1) * per_day - 1, pa.int64()
-    elif is_.is_date32(array.type):
+    elif arrow.is_date32(array.type):
         low, high, kind = first, last, pa.int32()
-    elif is_.is_time64(array.type):
+    elif arrow.is_time64(array.type):
         low, high, kind = 0, _A_DAY - 1, pa.int64()
     else:
         return True
