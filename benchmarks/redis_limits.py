@@ -42,7 +42,7 @@ def main() -> None:
     layer = importlib.import_module(name)
     limits = importlib.import_module(f"{name}.limits")
     embedded = importlib.import_module(f"{data_layer.parent.name}.data_layer.devservers.redis")
-    script = (data_layer / "redis" / "limit.lua").read_text(encoding="utf-8")
+    script = (data_layer / "redis" / "lua" / "limit.lua").read_text(encoding="utf-8")
     with ExitStack() as stack:
         url = given.url or stack.enter_context(embedded.embedded_server())
         asyncio.run(measure(layer, limits, script, url, given.calls, given.rounds))

@@ -28,13 +28,13 @@ Name = tuple[str, int, str]
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a value stays within a process that hears of no invalidations. It keeps the database
-# from being asked the same at once by everybody while Redis is down.
+# Seconds that a process keeps a value while it hears no invalidations, so that not everybody asks
+# the database for the same while Redis is down.
 ALONE = 1.0
 
 
 class _Entry(NamedTuple):
-    """A value within the process, until when it may be used, and the state of its sources."""
+    """A value within the process, when it expires, and the state of its sources."""
 
     value: Any
     expires: float
@@ -47,7 +47,7 @@ class _Flight:
 
     Attributes:
         mark: the state of the sources, as this process knew it when the flight began.
-        outdated: the value became old meanwhile, so it goes to those who wait and nowhere else.
+        outdated: the value became old meanwhile, so only those who wait get it.
         value: what they wait for; cancelled when the look was cancelled.
     """
 
@@ -68,8 +68,8 @@ class Cache(Listener):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        # Every entry is young, so the oldest, which makes room, is hardly worth more than the
-        # least recently used, and finding it costs nothing.
+        # The oldest entry makes room for a new one. All are young, so the least recently used is
+        # hardly worth less, and finding it would cost more.
         self._entries: dict[Name, _Entry] = {}
         self._shared = Shared(store)
         self._flights: dict[Name, _Flight] = {}
@@ -126,8 +126,8 @@ class Cache(Listener):
         Args:
             policy: what kind of data it is.
             identifier: which one; any text.
-            load: reads it from its source, in a transaction of its own: what it gives is for
-                everybody who waits. None says that there is none.
+            load: reads it from its source, in a transaction of its own, for everybody who waits;
+                None says that there is no such value.
 
         Raises:
             InvalidKey: the identifier is empty, or too long.
@@ -183,7 +183,7 @@ class Cache(Listener):
             for key in map(Key.parse, data.split(b" ")):
                 self._forget(key)
         except InvalidKey as error:
-            logger.warning("an invalidation that is no key: %s", error)
+            logger.warning("somebody published an invalidation that is no key: %s", error)
 
     def _lost(self) -> None:
         self._hearing.clear()
@@ -195,7 +195,7 @@ class Cache(Listener):
 
     def _forget(self, key: Key) -> None:
         if key.entity == SOURCE:
-            # Entries and loads that stand on it are known by their mark.
+            # The mark of an entry or a load tells that it is older.
             self._changes[key.identifier] += 1
             return
         name = (key.entity, key.version, key.identifier)
@@ -220,13 +220,13 @@ class Cache(Listener):
         self._flights[flight.name] = flight
         found, generation = None, None
         try:
-            # Redis may still hold what this process has seen change.
+            # Redis may still hold a value that this process has seen change.
             if self._shared.pending.isdisjoint((flight.wanted.key, *flight.wanted.sources)):
                 found, generation = await self._shared.read(flight.wanted)
         except (RedisUnavailable, RedisError) as error:
             logger.debug("the cache goes on without Redis: %s", error)
         except BaseException:
-            # It was cancelled; the others who wait look for themselves.
+            # The one who looks was cancelled; the others who wait look for themselves.
             self._land(flight)
             flight.value.cancel()
             raise
@@ -234,7 +234,7 @@ class Cache(Listener):
             self.store.counts["hits"] += 1
             self._arrive(flight, found)
             return
-        # A task, so that it goes on when those who wait for it are cancelled.
+        # A task goes on when those who wait for it are cancelled.
         task = asyncio.create_task(self._fly(flight, generation))
         self._loads.add(task)
         task.add_done_callback(self._loads.discard)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from redis.asyncio import (
@@ -18,6 +19,7 @@ from redis.asyncio.connection import UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as NoConnection
 
 from .address import Address, Topology
@@ -99,6 +101,12 @@ def _sentinels(settings: RedisSettings, place: Address, options: dict[str, Any])
             "retry": Retry(NoBackoff(), 0),
         },
     )
+
+
+def script(client: Client, name: str) -> AsyncScript:
+    """The script of that name in `lua/`; the client loads it where Redis lacks it."""
+    file = Path(__file__).parent / "lua" / f"{name}.lua"
+    return client.register_script(file.read_text(encoding="utf-8"))
 
 
 def is_cancelled() -> bool:

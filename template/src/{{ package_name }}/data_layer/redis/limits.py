@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal
 
 from ..settings import load
+from .connection import script
 from .errors import RedisUnavailable
 from .keys import digest
 from .settings import LimitSettings
@@ -21,10 +21,10 @@ class Limit:
     """At most `quota` in any `window`, for each client.
 
     Attributes:
-        name: of the policy, as clients see it; two routes with one name share their places.
-        quota: from 1 to 10,000; each place taken is a number in Redis until its window is over.
+        name: what clients see; two routes with one name share their places.
+        quota: from 1 to 10,000; Redis keeps a number for each place until its window is over.
         window: from 0.1 seconds to a day.
-        when_down: for this limit, whatever `REDIS_LIMITS_WHEN_DOWN` says.
+        when_down: wins over `REDIS_LIMITS_WHEN_DOWN`.
     """
 
     name: str
@@ -68,12 +68,10 @@ class Limiter:
     def __init__(self, store: Store, settings: LimitSettings | None = None) -> None:
         self._store = store
         self._settings = settings or load(LimitSettings)
-        self._script = store.client.register_script(
-            Path(__file__).with_name("limit.lua").read_text(encoding="utf-8")
-        )
+        self._script = script(store.client, "limit")
 
     async def take(self, limit: Limit, client: str) -> Decision:
-        """Take one place of `client`, if there is one; never longer than `REDIS_TIMEOUT`.
+        """Take one place of `client`, if there is one; it takes `REDIS_TIMEOUT` at most.
 
         Args:
             limit: the policy.

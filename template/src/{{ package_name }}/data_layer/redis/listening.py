@@ -60,7 +60,7 @@ class Listener:
 
     async def _listen(self) -> None:
         settings = self.store.settings
-        # Of its own: a subscription holds its connection, and the store's client waits for ever.
+        # Not the store's client, which has no timeout: a subscription keeps its connection.
         async with connect(settings) as client:
             while not is_cancelled():
                 while not self._wanted:
@@ -68,7 +68,7 @@ class Listener:
                     await self._rewanted.wait()
                 try:
                     if isinstance(client, RedisCluster):
-                        # It knows a node to subscribe at only then; any node hears them all.
+                        # The client knows a node to subscribe at only then; each node hears all.
                         await client.initialize()
                     async with client.pubsub() as pubsub:
                         await self._follow(pubsub)

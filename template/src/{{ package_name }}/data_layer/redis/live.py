@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Self
 
 from ..settings import load
+from .connection import script
 from .errors import RedisUnavailable
 from .jsonable import dumps
 from .keys import TimeToLive
@@ -41,10 +41,10 @@ class Event:
 
 
 class Subscription:
-    """What one client gets: iterate over it.
+    """The events of one client: iterate over it.
 
-    It ends when the client falls too far behind, and when the server stops; a client that resumes
-    after its last event misses none.
+    It ends when the client falls too far behind, and when the server stops. A client that comes
+    back and names its last event misses none.
 
     Attributes:
         missed: the client wants to resume after an event that is no longer kept.
@@ -112,15 +112,13 @@ class Live(Listener):
     """Channels of live messages; `Live.open()` makes one for each process.
 
     However many clients there are, this process has one connection that listens, with one
-    subscription for each channel that anybody wants, and none while nobody does.
+    subscription for each channel that a client wants; without clients it has no connection.
     """
 
     def __init__(self, store: Store, settings: LiveSettings) -> None:
         super().__init__(store)
         self._settings = settings
-        self._script = store.client.register_script(
-            Path(__file__).with_name("publish.lua").read_text(encoding="utf-8")
-        )
+        self._script = script(store.client, "publish")
         self._ttl = TimeToLive(timedelta(seconds=settings.ttl))
         self._channels: dict[str, _Channel] = {}
         self._ended = False
@@ -152,7 +150,7 @@ class Live(Listener):
     async def publish(self, channel: str, data: Any) -> str:
         """Send `data`, as JSON, to all who subscribe to the channel; return the event's id.
 
-        After the transaction has committed, never before.
+        Call it after the transaction has committed, never before.
 
         Raises:
             NotJson: JSON has no such value; nothing was sent.
@@ -171,7 +169,7 @@ class Live(Listener):
     async def subscribe(
         self, channel: str, *, after: str | None = None
     ) -> AsyncIterator[Subscription]:
-        """What is published to the channel from now on, or after the event with the id `after`.
+        """The events of the channel from now on, or those after the event with the id `after`.
 
         Raises:
             RedisUnavailable: Redis does not answer now; later interruptions are bridged.

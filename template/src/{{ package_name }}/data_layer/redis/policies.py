@@ -63,12 +63,12 @@ class _Policy(Generic[Value]):
 
 @dataclass(frozen=True, eq=False)
 class UserData(_Policy[Value]):
-    """What people change and want to see changed: `Cache.invalidate` with every write."""
+    """What people change and want to see changed: call `Cache.invalidate` with every write."""
 
 
 @dataclass(frozen=True, eq=False)
 class Configuration(_Policy[Value]):
-    """What seldom changes and may lag: it goes by its time to live, of five minutes at most."""
+    """What seldom changes and may lag: it expires, after five minutes at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,7 +81,7 @@ class Configuration(_Policy[Value]):
 
 @dataclass(frozen=True, eq=False)
 class Computed(_Policy[Value]):
-    """What is computed from the sources in `of`: `Cache.changed` with every write of one."""
+    """What is computed from the sources `of`: call `Cache.changed` with every write of one."""
 
     of: tuple[Source, ...] = field(kw_only=True)
 

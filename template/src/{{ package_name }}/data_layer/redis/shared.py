@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from .connection import Client
+from .connection import Client, script
 from .errors import RedisUnavailable
 from .keys import Key, TimeToLive
 from .policies import Policy
@@ -22,8 +21,7 @@ from .store import Store
 logger = logging.getLogger(__name__)
 
 SOURCE = "cache-source"
-# Longer than any value that is computed from the source should stay: the state that is gone makes
-# those values old.
+# Longer than any value stays that is computed from the source: without the state it is old.
 STATE = TimeToLive(timedelta(days=30))
 # Invalidations that wait for Redis; of further ones the time to live is the bound.
 PENDING = 100_000
@@ -62,9 +60,7 @@ class Shared:
         self._store = store
         self.channel = str(store.key("cache-invalidation", "all"))
         self.pending: set[Key] = set()
-        self._script = store.client.register_script(
-            Path(__file__).with_name("lease.lua").read_text(encoding="utf-8")
-        )
+        self._script = script(store.client, "lease")
 
     def source(self, name: str) -> Key:
         """The key of the state of a source."""
@@ -167,7 +163,7 @@ class Shared:
     async def drop(self, keys: Sequence[Key]) -> None:
         """Drop the values of these keys; the key of a source drops what is computed from it."""
         self._store.counts["invalidations"] += len(keys)
-        # Listed before they are sent: a reader of this process must not find them meanwhile.
+        # First, so that no reader of this process finds the old values meanwhile.
         room = max(PENDING - len(self.pending), 0)
         self._store.counts["invalidations_lost"] += max(len(keys) - room, 0)
         self.pending.update(keys[:room])
@@ -197,7 +193,7 @@ class Shared:
                 pipeline.delete(key.companion("lease"))
                 pipeline.delete(str(key))
         await pipeline.execute()
-        # Only now: whoever hears it must not find the old value in Redis. A key has no space.
+        # Not sooner: whoever hears it must not find the old value in Redis. A key has no space.
         await redis.publish(self.channel, " ".join(map(str, keys)))
 
     async def _end_lease(self, wanted: Wanted, lease: str, *stored: bytes | int) -> bool:

@@ -85,7 +85,7 @@ class Breaker:
 
 
 class Store:
-    """Redis as this project may use it; `Store.open()` makes one for each process.
+    """The one way to Redis, with a bound on time; `Store.open()` makes one for each process.
 
     Attributes:
         settings: what it was opened with.

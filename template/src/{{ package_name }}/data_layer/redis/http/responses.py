@@ -42,10 +42,10 @@ async def respond(
     Args:
         policy: how long the response stays, and what makes it go, as for any cached value.
         load: makes the JSON of the body, for instance by `TypeAdapter.dump_json`.
-        identifier: which response of the policy it is; else the path, the query and what `vary`
-            names say it. Name it where a write must be able to invalidate it.
-        max_age: seconds that browsers and proxies may show it without asking; they can't be told
-            of an invalidation. With 0 they ask each time, and are mostly answered 304.
+        identifier: which response of the policy it is; without it the path, the query and what
+            `vary` names tell. Give one where a write must be able to invalidate the response.
+        max_age: seconds that browsers and proxies may show it without asking; nobody can tell them
+            of an invalidation. With 0 they ask each time, and mostly get 304.
         vary: headers of the request that `load` looks at, such as `Accept-Language`.
     """
 

@@ -10,14 +10,13 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisClusterException, RedisError, ResponseError
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage
 
-from ..connection import Client, is_cancelled
+from ..connection import Client, is_cancelled, script
 from ..errors import JobTooLarge, QueueFull, QueueUnreachable
 from ..keys import Key
 from ..settings import QueueSettings
@@ -69,8 +68,7 @@ class StreamBroker(AsyncBroker):
         self._running: set[bytes] = set()
         self._alive: asyncio.Task[None] | None = None
         self._enqueue, self._tidy, self._heartbeat, self._state = (
-            client.register_script(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-            for name in ("enqueue.lua", "tidy.lua", "heartbeat.lua", "state.lua")
+            script(client, name) for name in ("enqueue", "tidy", "heartbeat", "state")
         )
 
     def once(self, job_id: str) -> str:
@@ -82,7 +80,7 @@ class StreamBroker(AsyncBroker):
         return str(Key(self._key.service, "queue-result", f"{self.settings.name}/{job_id}"))
 
     async def startup(self) -> None:
-        """As taskiq has it; a worker begins to say that it lives."""
+        """Start as taskiq does; a worker begins to say that it lives."""
         await super().startup()
         if self.is_worker_process:
             self._alive = asyncio.create_task(self._say_alive())
