@@ -7,7 +7,7 @@ import pytest
 
 from tests.combinations import MODULES
 from tests.markdown import dead_links
-from tests.projects import clean_environment, commit_all, files, run
+from tests.projects import clean_environment, commit_all, files, run, uv
 from tests.updates.conftest import answers, append, begin, conflicts, is_yours, update
 
 TOGGLES: list[tuple[str, object, object]] = [
@@ -39,6 +39,12 @@ def work(project: Path) -> None:
     title, _, rest = readme.read_text(encoding="utf-8").partition("\n")
     readme.write_text(f"{title}\n\nOurs, below the title.\n{rest}", encoding="utf-8")
     append(project / "ops" / "postgres" / "ours.conf", "# Ours")
+    append(project / ".env.example", "INVOICES_URL=https://example.org")
+    append(project / "compose.yaml", "  - ops/invoices/compose.yaml")
+    # Names that a sorted list would put everywhere among ours.
+    for options in ((), ("--group", "test"), ("--dev",)):
+        names = ("aiohttp", "duckdb-engine", "httpx", "pyarrow-hotfix", "uvloop", "zstandard")
+        run(uv(), "add", "--quiet", "--frozen", *options, *names, cwd=project)
     market = package / "market"
     if market.exists():
         append(market / "models.py", "# Ours.")

@@ -157,19 +157,60 @@ def test_the_env_file_is_out_of_reach(growing: Path, tmp_path: Path) -> None:
     assert "sesame-1815" not in git("log", "-p", "--all", cwd=project)
 
 
+def typed(command: str, *arguments: str, cwd: Path, check: bool = True) -> str:
+    """What the real `copier` says to a person who types it: no trust, no question."""
+    copier = Path(sys.executable).with_name("copier")
+    options = ("--defaults", "--vcs-ref", "HEAD")
+    done = run(
+        *(copier, command, *options, *arguments), cwd=cwd, env=clean_environment(), check=check
+    )
+    return done.stdout + done.stderr
+
+
+# Few files, where it does not matter which.
+SMALL = {"http_api": False, "example": False}
+
+
 def test_the_command_says_what_comes_next(growing: Path, tmp_path: Path) -> None:
-    """The real `copier update`, as a person types it: no trust, no question about answered ones."""
-    project = begin(growing, tmp_path / "project")
+    project = begin(growing, tmp_path / "project", **SMALL)
     append(growing / f"{TEMPLATE}/data_layer/errors.py", "# The template's.")
     commit_all(growing, "The next version")
-    done = run(
-        *(Path(sys.executable).with_name("copier"), "update", "--defaults", "--vcs-ref", "HEAD"),
-        cwd=project,
-        env=clean_environment(),
-    )
-    said = done.stdout + done.stderr
-    for typed in ("git diff", "uv sync && uv run pytest", "uv run my-project check"):
-        assert typed in said
+    assert "is updated" not in typed("update", "--pretend", cwd=project)
+    (project / ".env").touch()
+    said = typed("update", "-d", "modules=[files, redis]", cwd=project)
+    assert "uv run my-project files init" in said
+    assert "uv run my-project init" in said
+    for command in ("git diff", "uv sync && uv run pytest", "uv run my-project check"):
+        assert command in said
     text = (project / PACKAGE / "data_layer" / "errors.py").read_text()
     assert text.endswith("# The template's.\n")
     assert answers(project)["project_name"] == projects.PROJECT_NAME
+
+
+def test_the_first_copy_says_what_comes_next(current: Path, tmp_path: Path) -> None:
+    copy = ("copy", str(current), str(tmp_path / "project"), "-d", "project_name=My Project")
+    copy += ("-d", "http_api=false", "-d", "example=false")
+    assert "is ready" not in typed(*copy, "--pretend", cwd=tmp_path)
+    said = typed(*copy, cwd=tmp_path)
+    assert "uv run my-project demo" in said
+    assert "put its git\naddress into _src_path" in said
+    assert "uv run my-project demo" not in typed(
+        *copy, "-d", "modules=[timescaledb]", "--overwrite", cwd=tmp_path
+    )
+
+
+def test_a_relative_path_of_the_template_is_refused(current: Path, tmp_path: Path) -> None:
+    """Nobody could update such a project, as Copier looks for the path from where one stands."""
+    copy = ("copy", current.name, str(tmp_path / "project"), "-d", "project_name=My Project")
+    said = typed(*copy, cwd=current.parent, check=False)
+    assert f"can't be updated from the relative path {current.name}; name the template" in said
+    assert not (tmp_path / "project").exists()
+
+
+def test_another_name_of_the_package_is_refused(growing: Path, tmp_path: Path) -> None:
+    project = begin(growing, tmp_path / "project", **SMALL)
+    before = files(project)
+    said = typed("update", "-d", "package_name=another", cwd=project, check=False)
+    assert "The package of this project is my_project, and an update can't rename it" in said
+    assert files(project) == before
+    assert dirty(project) == ""
