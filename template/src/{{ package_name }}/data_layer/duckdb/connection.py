@@ -31,7 +31,7 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
     }
-    # A folder for each: two processes would overwrite each other's files in one.
+    # In one folder, two processes would overwrite each other's files.
     with _spill(settings) as spill:
         connection = duckdb.connect(config=config | {"temp_directory": str(spill)})
         try:
@@ -45,7 +45,7 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def _spill(settings: DuckDBSettings) -> Iterator[Path]:
-    """A folder that is removed at the end; those that killed processes have left go first."""
+    """A folder of its own, removed at the end; first remove what killed processes left."""
     parent = settings.temp_directory or Path(tempfile.gettempdir())
     for left in parent.glob(f"{SPILL}*"):
         with suppress(OSError):
@@ -65,7 +65,7 @@ def _spill(settings: DuckDBSettings) -> Iterator[Path]:
 def _made(parent: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=SPILL, dir=parent))
-        # Before it is locked, another process may take it for a left one.
+        # Until it is locked, another process may take it for one that a killed process left.
         with suppress(FileNotFoundError, BlockingIOError):
             return folder, _lock(folder)
 

@@ -103,15 +103,6 @@ async def export(
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One file to write, and the one of its period that is there."""
-
-    target: Path
-    stretch: Stretch
-    old: Path | None
-
-
 @dataclass(slots=True)
 class _Run:
     """One call of `export`, in a thread of its own."""
@@ -136,9 +127,9 @@ class _Run:
             try:
                 with reading(self.planned, url, self.lake.settings) as self.reader:
                     self._check_places(self.reader)
-                    jobs = self._jobs(self.reader, files)
-                    self._check_values(self.reader, jobs)
-                    done = self._write(self.reader, jobs)
+                    stretches = self._stretches(self.reader, files)
+                    self._check_values(self.reader, stretches)
+                    done = self._write(self.reader, stretches)
             except (duckdb.Error, OSError) as error:
                 raise _refused(self.declared, error) from None
         return Exported(*done, removed)
@@ -182,16 +173,19 @@ class _Run:
                 f"no file; leave them out by a select with a condition on {self.declared.time}."
             )
 
-    def _check_values(self, reader: Reader, jobs: list[_Job]) -> None:
+    def _check_values(self, reader: Reader, stretches: list[Stretch]) -> None:
         """Look at the values of every row that will be read, before anything is written."""
-        if jobs and (told := reader.lost(jobs[0].stretch.read_from, jobs[-1].stretch.until)):
+        if not stretches:
+            return
+        first, last = stretches[0], stretches[-1]
+        if told := reader.lost(first.cut or first.since, last.until):
             raise DuckDBError(
                 f"The export {self.declared.name} can't keep every value: {told}. Nothing is "
                 "written."
             )
 
-    def _jobs(self, reader: Reader, files: list[LakeFile]) -> list[_Job]:
-        """One job for each period with rows to read, in the order of time."""
+    def _stretches(self, reader: Reader, files: list[LakeFile]) -> list[Stretch]:
+        """The stretch of each period with rows to read, in the order of time."""
         period = self.declared.period
         end = None if self.until is None else midnight(self.until)
         start = cut = None
@@ -208,20 +202,21 @@ class _Run:
                 if reader.stored(touched, cut) == reader.count(cut, end):
                     return []
         known = {file.begin: file.path for file in files}
-        jobs = []
+        stretches = []
         for begin in reader.periods(period, start, end):
             first, after = midnight(begin), midnight(period.after(begin))
             old = known.get(begin)
             # A file that is replaced gets its whole period, or it would lose the rows behind `end`.
             whole = end is None or (self.since is not None and old is not None)
-            kept = (old, cut) if old is not None and cut is not None and cut > first else None
-            stretch = Stretch(first, after if whole or end is None else min(after, end), kept)
-            jobs.append(_Job(self.lake.path(self.declared, begin), stretch, old))
-        return jobs
+            until = after if whole or end is None else min(after, end)
+            kept = cut if old is not None and cut is not None and cut > first else None
+            target = self.lake.path(self.declared, begin)
+            stretches.append(Stretch(target, first, until, old, kept))
+        return stretches
 
-    def _write(self, reader: Reader, jobs: list[_Job]) -> tuple[tuple[Path, ...], int, int]:
+    def _write(self, reader: Reader, stretches: list[Stretch]) -> tuple[tuple[Path, ...], int, int]:
         """Write the files; returns them, their rows, and how many came from PostgreSQL."""
-        connections = max(1, min(self.lake.settings.threads, len(jobs)))
+        connections = max(1, min(self.lake.settings.threads, len(stretches)))
         idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
         for connection in reader.share(connections):
             idle.put(connection)
@@ -232,16 +227,16 @@ class _Run:
             nonlocal rows, read, done
             count, new = pending.popleft().result()
             rows, read, done = rows + count, read + new, done + 1
-            self.progress(Progress(done / len(jobs), rows))
+            self.progress(Progress(done / len(stretches), rows))
 
         before: Future[tuple[int, int]] | None = None
         # More threads than connections: while some read, others wait for the disk or their turn.
         with ThreadPoolExecutor(4 * connections, "export") as pool:
             try:
-                for job in jobs:
-                    # In the order of time: a statement that fails spoils its connection's
-                    # transaction, and so only later periods than its own.
-                    before = pool.submit(self._file, reader, idle, idle.get(), job, before)
+                for stretch in stretches:
+                    # Periods start in the order of time: a statement that fails ends the
+                    # transaction of its connection, which no earlier period may need any more.
+                    before = pool.submit(self._file, reader, idle, idle.get(), stretch, before)
                     pending.append(before)
                     while pending and (pending[0].done() or len(pending) > 4 * connections):
                         finish()
@@ -251,14 +246,14 @@ class _Run:
                 while wait(pending, timeout=0.1).not_done:
                     reader.interrupt()
                 raise
-        return tuple(job.target for job in jobs), rows, read
+        return tuple(stretch.target for stretch in stretches), rows, read
 
     def _file(
         self,
         reader: Reader,
         idle: "SimpleQueue[duckdb.DuckDBPyConnection]",
         connection: duckdb.DuckDBPyConnection,
-        job: _Job,
+        stretch: Stretch,
         before: "Future[tuple[int, int]] | None",
     ) -> tuple[int, int]:
         """Write one file; returns its rows, and how many of them came from PostgreSQL."""
@@ -267,30 +262,28 @@ class _Run:
         def ready() -> None:
             nonlocal taken
             if before is not None:
-                # Files get their names in the order of time: the newest one says how far the
-                # export is, also after a crash.
+                # Files get their names in the order of time, so that the newest one says how far
+                # the export is, also after a crash.
                 before.result()
-            taken = self._taken_over(reader, job, count)
+            taken = self._taken_over(reader, stretch, count)
 
         with ExitStack() as lent:
             lent.callback(idle.put, connection)
-            with replacing(job.target, ready) as part:
-                count = reader.write(connection, part, job.stretch)
+            with replacing(stretch.target, ready) as part:
+                count = reader.write(connection, part, stretch)
                 lent.close()
         return count, count - taken
 
-    def _taken_over(self, reader: Reader, job: _Job, count: int) -> int:
+    def _taken_over(self, reader: Reader, stretch: Stretch, count: int) -> int:
         """How many rows of a new file come from the one that it replaces, if it may."""
-        if job.old is None:
+        if stretch.old is None:
             return 0
-        if not self.fewer and count < (had := reader.stored([job.old])):
+        if not self.fewer and count < (had := reader.stored([stretch.old])):
             raise DuckDBError(
-                f"{job.target.name} has {had} rows, and the database only {count} for it, as "
+                f"{stretch.target.name} has {had} rows, and the database only {count} for it, as "
                 "after a deletion or a retention. It stays as it is; --fewer replaces it anyway."
             )
-        return (
-            0 if job.stretch.kept is None else reader.stored([job.old], None, job.stretch.kept[1])
-        )
+        return 0 if stretch.cut is None else reader.stored([stretch.old], None, stretch.cut)
 
 
 def _refused(declared: Export, error: Exception) -> DuckDBError:

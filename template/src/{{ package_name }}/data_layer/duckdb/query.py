@@ -46,7 +46,7 @@ class Analysis:
             DuckDBError: it is no single SELECT, or DuckDB refuses it.
         """
         try:
-            # What EXPLAIN ANALYZE explains it also does.
+            # EXPLAIN ANALYZE runs what it explains.
             statements = duckdb.extract_statements(_EXPLAIN.sub("", statement))
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise DuckDBError(

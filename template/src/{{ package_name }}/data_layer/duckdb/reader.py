@@ -33,22 +33,21 @@ _SESSION = (
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The rows of one file: those from `since` up to, not including, `until`.
+    """The rows of one file.
 
     Attributes:
+        target: the file.
         since: the first moment.
         until: the moment behind the last one.
-        kept: a file, and the moment up to which its rows are taken over instead of being read.
+        old: the file of this time that is there.
+        cut: the moment up to which the rows of `old` are taken over; rows are read from it on.
     """
 
+    target: Path
     since: datetime
     until: datetime
-    kept: tuple[Path, datetime] | None = None
-
-    @property
-    def read_from(self) -> datetime:
-        """From when on rows are read."""
-        return self.since if self.kept is None else self.kept[1]
+    old: Path | None = None
+    cut: datetime | None = None
 
 
 class Reader:
@@ -109,7 +108,7 @@ class Reader:
                 connection.execute("ROLLBACK")
 
     def unplaced(self) -> bool:
-        """Whether a row belongs into no file: without a time, or with one outside of `YEARS`."""
+        """Whether a row has no time, or one outside of `YEARS`, so that no file can hold it."""
         time = identifier(self._plan.time)
         first, last = (self._moment(datetime(year, 1, 1)) for year in YEARS)  # noqa: DTZ001
         return bool(
@@ -120,7 +119,7 @@ class Reader:
         )
 
     def lost(self, since: datetime, until: datetime) -> str:
-        """What is to be said of a value from `since` up to `until` that would change on its way."""
+        """What would change on its way of the rows from `since` up to `until`; "" when nothing."""
         losses = self._plan.losses
         if not losses:
             return ""
@@ -174,7 +173,7 @@ class Reader:
             return int(cursor.execute(statement).fetchall()[0][0])
 
     def latest_in(self, file: Path) -> datetime | None:
-        """The latest time in a file."""
+        """The latest time in a file; None when it has no row."""
         [row] = self.connection.execute(
             f"SELECT epoch_us(CAST(max({identifier(self._plan.time)}) AS TIMESTAMP))"  # noqa: S608
             f" FROM {parquet([file])}"
@@ -187,15 +186,13 @@ class Reader:
         The connection is one of `share`, which no other thread uses meanwhile.
         """
         time, order_by = self._plan.time, self._plan.order_by
-        if stretch.kept is None:
-            rows = self._select(stretch.since, stretch.until)
-        else:
-            file, cut = stretch.kept
+        rows = self._select(stretch.cut or stretch.since, stretch.until)
+        if stretch.old is not None and stretch.cut is not None:
             # Both parts are sorted; behind one another they are too if the time comes first.
             sorting = "" if order_by[0] == time else f" ORDER BY {_listed(order_by)}"
             rows = (
-                f"SELECT * FROM (FROM {parquet([file])}{self._where(None, cut)}"  # noqa: S608
-                f" UNION ALL BY NAME FROM ({self._select(cut, stretch.until)})){sorting}"
+                f"SELECT * FROM (FROM {parquet([stretch.old])}"  # noqa: S608
+                f"{self._where(None, stretch.cut)} UNION ALL BY NAME FROM ({rows})){sorting}"
             )
         copy = (
             f"COPY ({rows}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd,"
@@ -226,7 +223,7 @@ class Reader:
         """A moment for the time column, as PostgreSQL and DuckDB write it alike."""
         kind = self._plan.time_type
         if kind == "date":
-            # The dates from a moment within a day on are those from the next day on.
+            # Dates begin with their day: those from noon on are those from the next day on.
             day = moment.date() + timedelta(days=moment != midnight(moment.date()))
             return f"DATE '{day.isoformat()}'"
         zone = "+00" if kind == "timestamptz" else ""

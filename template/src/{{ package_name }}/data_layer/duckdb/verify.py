@@ -25,8 +25,7 @@ class Compared:
         since: from when on rows were counted; earlier ones have left the database.
         rows: in the file.
         in_database: in the database.
-        due: whether an export has read that time for the last time. What the next one reads again
-            may differ until then.
+        due: whether no later export reads that time again. Until then the two may differ.
     """
 
     file: Path

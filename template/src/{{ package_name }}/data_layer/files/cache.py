@@ -19,9 +19,9 @@ _STRIPES = 64
 class FileCache:
     """A folder of copies that keeps to a size by dropping what was used least recently.
 
-    A copy belongs to one version of a remote file, so it is never wrong, only unused. Whoever
-    reads one holds a shared lock on it, and what is locked is never dropped: while files in use
-    are larger than the limit together, the folder is too.
+    A copy belongs to one version of a remote file, so it is never out of date. A reader holds a
+    shared lock on its copy, and a locked copy is never dropped; so the folder exceeds its limit
+    while the copies in use do.
 
     Args:
         folder: made when it is first needed; safe to delete while nobody uses it.

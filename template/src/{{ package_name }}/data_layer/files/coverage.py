@@ -71,7 +71,7 @@ def series_names(paths: Iterable[Path]) -> list[SeriesName]:
 
 
 def looks_like_series(name: str) -> bool:
-    """Whether somebody who wrote this name, right or wrong, meant a time series."""
+    """Whether a name, right or wrong, was meant as that of a time series."""
     return _ALMOST.search(name.removesuffix(".gz").rpartition(".")[0]) is not None
 
 

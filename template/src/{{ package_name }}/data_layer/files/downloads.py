@@ -1,4 +1,4 @@
-"""Downloads that are checked before they get their name, and recorded."""
+"""Download files: check them before they get their names, and record them."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ from .tree import DataTree
 
 ATTEMPTS = 6
 TIMEOUT = 30.0
-# Whoever is asked to wait longer types the command again.
+# Beyond it a person decides when to try again.
 LONGEST_PAUSE = 120.0
 REDIRECTS = 10
 
@@ -35,7 +35,7 @@ Show = Callable[[int, int | None], None]
 
 
 class _TryAgain(Exception):
-    """The server or the way to it may be better in a moment.
+    """A failure of the server, or on the way to it, that may be gone in a moment.
 
     Attributes:
         pause: the seconds that the server asks for, if it does.
@@ -48,7 +48,7 @@ class _TryAgain(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What is fetched, and what must be known of it.
+    """A file to fetch.
 
     Attributes:
         url: `https://…`; names and passwords have no place in it.
@@ -202,7 +202,7 @@ class _Transfer:
             _TryAgain: it did not all come, or it does not continue the beginning.
         """
         received = self.part.stat().st_size if self.etag else 0
-        # A range of a file that is compressed on the way would be one of other bytes.
+        # Compressed for the way, a file has other bytes, and a range of them is no part of it.
         asked = {"Accept-Encoding": "identity"}
         if received:
             asked |= {"Range": f"bytes={received}-", "If-Range": self.etag}
@@ -229,7 +229,7 @@ class _Transfer:
             raise _TryAgain(f"the server answers {status}", pause)
         if status not in (200, 206, 416):
             raise FilesError(f"{url} can't be downloaded: the server answers {status}.")
-        # Many servers say of a file that is compressed itself how it is, as if they had done it.
+        # Many servers send this header with a .gz although they have compressed nothing.
         itself = self.download.path.lower().endswith(_COMPRESSED_ITSELF)
         named = response.headers.get("Content-Encoding", "").lower().split(",")
         if not itself and _CODINGS & {coding.strip() for coding in named}:
@@ -286,7 +286,7 @@ def _pause_asked_for(response: httpx2.Response) -> float | None:
 def _answer(
     client: httpx2.Client, url: str, asked: Mapping[str, str], secret: Mapping[str, str]
 ) -> Iterator[httpx2.Response]:
-    """What the server answers, or the one that it redirects to, which never hears the secrets."""
+    """Ask the server and follow its redirects; the secrets go to its own host alone."""
     request = client.build_request("GET", url, headers={**secret, **asked})
     for _ in range(REDIRECTS):
         response = client.send(request, stream=True)

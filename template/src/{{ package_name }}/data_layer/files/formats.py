@@ -115,9 +115,8 @@ def batches(
 def row_count(path: Path) -> int | None:
     """How many rows a table has; None when the file is no table that can be read here.
 
-    Parquet and Feather say it themselves; a CSV is read through. One with remarks above its header
-    or in another encoding has rows too, and only whoever knows it can count them. A page of HTML
-    has none.
+    Parquet and Feather say it themselves; a CSV is read through. A CSV with remarks above its
+    header or in another encoding gives None, and so does a page of HTML.
 
     Raises:
         FilesError: there is no such file.

@@ -1,4 +1,4 @@
-"""What is recorded of the files: where each came from, when, its hash, its rows, its licence."""
+"""The record of the files: where each came from and when, its hash, its rows, its licence."""
 
 import hashlib
 from collections.abc import Iterable

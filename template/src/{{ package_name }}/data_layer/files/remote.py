@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 CACHED = "remote"
 
-# A large file may take hours; a remote that says nothing for a minute is gone.
+# A large file may take hours; a remote that is silent for a minute is given up.
 PATIENT: "ClientConfig" = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "24h"}
 RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
-# Of the parts of a file, since they share the line and each has to be through within that minute.
+# The parts of a file share the line, and none may be silent for that minute.
 UPLOADS_AT_ONCE = 4
-# What is only asked whether it is there has to say so at once.
+# For the question whether the remote is there.
 BRIEF: "ClientConfig" = {"connect_timeout": "2s", "timeout": "5s"}
 
 # As S3 and Google Cloud Storage say it, and as Azure does.
@@ -143,7 +143,7 @@ def _store(url: str, client: "ClientConfig", retry: "RetryConfig") -> "ObjectSto
     if url.startswith("file:"):
         # Without mkdir: a shared disk that is not mounted must not be created.
         return from_url(url)
-    # Options of ours replace those that it reads from the environment, so this one is handed on.
+    # Our options replace those of the environment, so pass this one on.
     allow_http = any(
         os.environ.get(f"{provider}_ALLOW_HTTP", "").lower() in ("1", "true", "yes", "on")
         for provider in ("AWS", "GOOGLE", "AZURE")
@@ -161,7 +161,7 @@ def _sentences(name: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, ValueError, OSError) as error:
-        # Whole requests and stacks of errors stand around what the provider says.
+        # The error quotes whole requests; only what the provider says is of use.
         said = _ANSWER.search(str(error))
         # A bucket that is not there is not found either.
         if isinstance(error, FileNotFoundError) and (said is None or said[1] in _NO_SUCH_FILE):

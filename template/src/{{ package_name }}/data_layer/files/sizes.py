@@ -1,4 +1,4 @@
-"""What git holds of the project, judged by the standard's guidelines on size."""
+"""Whether the files that git tracks keep to the standard's guidelines on size."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ NEVER_FROM = 100 * MEGABYTE
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the sizes of tracked files amount to; each entry is a sentence.
+    """What is to be said of the sizes of tracked files, a sentence each.
 
     Attributes:
         refused: must not go into git.
