@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 import textwrap
 from asyncio.subprocess import Process
@@ -68,6 +69,8 @@ class Scratch:
 
     def models(self, tables: str) -> None:
         """Write env.py with tables of `metadata`."""
+        # A file of the same size, written within the same second, would be taken for the old one.
+        shutil.rmtree(self.folder / "migrations" / "__pycache__", ignore_errors=True)
         source = ENVIRONMENT.replace("{tables}", textwrap.dedent(tables))
         (self.folder / "migrations" / "env.py").write_text(source, "utf-8")
 

@@ -305,7 +305,7 @@ async def _secrets() -> Finding:
         return passed("git ignores .env, and there is none.")
     if env.stat().st_mode & 0o077:
         return advice("Others on this machine can read .env.", "Type chmod 600 .env")
-    return passed("git ignores .env, its owner alone can read it, and no tracked file holds a secret.")
+    return passed("git ignores .env, its owner alone can read it; no tracked file holds a secret.")
 
 
 def _is_local(url: URL) -> bool:

@@ -104,7 +104,12 @@ async def _in_step() -> Finding:
             f"The models can't be compared: {str(error).rstrip('.')}.",
             "Run `uv run alembic upgrade head`.",
         )
-    return passed("A comparison of the models with the database finds no difference.")
+    return passed(
+        "Autogenerate finds no difference between the models and the database. It does not see "
+        "exclusion constraints, expressions of computed columns, values of enum types, and what "
+        "changes of an index or a constraint that keeps its name and columns "
+        "(docs/data-layer/migrations.md)."
+    )
 
 
 def _in_words(difference: Any) -> str:

@@ -21,6 +21,7 @@ from ...settings import load
 from ..engine import create_engine
 from ..errors import sqlstate
 from ..settings import DatabaseSettings
+from . import defaults  # noqa: F401 (Alembic takes its comparison from there)
 from .errors import MigrationError
 from .naming import description
 from .plugins import plugin_names
