@@ -48,39 +48,29 @@ def _spill(settings: DuckDBSettings) -> Iterator[Path]:
     """A folder of its own, removed at the end; first remove what killed processes left."""
     parent = settings.temp_directory or Path(tempfile.gettempdir())
     for left in parent.glob(f"{SPILL}*"):
-        with suppress(OSError):
-            _remove(left, _lock(left))
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left)
     try:
-        folder, lock = _made(parent)
+        new = Path(tempfile.mkdtemp(dir=parent))
     except OSError as error:
         raise DuckDBError(
             f"DUCKDB_TEMP_DIRECTORY, {parent}, can't be written ({error.strerror})."
         ) from None
-    try:
-        yield folder
-    finally:
-        _remove(folder, lock)
+    with _locked(new):
+        # Only now, since what is called so and has no lock is taken for left.
+        folder = new.rename(new.with_name(f"{SPILL}{new.name}"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(parent: Path) -> tuple[Path, int]:
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=SPILL, dir=parent))
-        # Until it is locked, another process may take it for one that a killed process left.
-        with suppress(FileNotFoundError, BlockingIOError):
-            return folder, _lock(folder)
-
-
-def _lock(folder: Path) -> int:
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder; the system frees the lock however this process ends."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        yield
+    finally:
         os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _remove(folder: Path, lock: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(lock)
