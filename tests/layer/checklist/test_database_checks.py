@@ -189,6 +189,31 @@ async def test_a_plain_connection_to_another_machine_fails(
     assert (await ask("DL-PG-04")).verdict is verdict
 
 
+@pytest.mark.standard("DL-PG-04")
+@pytest.mark.parametrize(
+    ("query", "verdict"),
+    [
+        ({"hostaddr": "203.0.113.5"}, Verdict.FAILED),
+        ({"hostaddr": "127.0.0.1"}, Verdict.PASSED),
+    ],
+)
+async def test_the_address_says_where_the_server_is_and_not_the_name_beside_it(
+    url: URL, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], verdict: Verdict
+) -> None:
+    facts = replace(await checks._ask(), encrypted=False)
+
+    async def ask_elsewhere() -> checks._Facts:
+        return facts
+
+    monkeypatch.setattr(checks, "_ask", ask_elsewhere)
+    configure(monkeypatch, url.set(host="localhost").update_query_dict(query))
+
+    finding = await ask("DL-PG-04")
+
+    assert finding.verdict is verdict
+    assert query["hostaddr"] in finding.evidence
+
+
 @pytest.mark.standard("DL-PG-05")
 @pytest.mark.parametrize(
     ("password", "verdict"),

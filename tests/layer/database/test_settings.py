@@ -40,6 +40,12 @@ def settings(url: str, **others: object) -> DatabaseSettings:
         (f"postgresql://user:p@{SECRET}@localhost/name", "more than one @"),
         (f"postgresql://user:p@a/{SECRET}@localhost/name", "more than one @"),
         (f"postgresql://user@localhost/name?password={SECRET}", "in the query"),
+        (f"postgresql://user:{SECRET}@one,two/name", "several hosts"),
+        (f"postgresql://user:{SECRET}@/name?host=one&host=two", "several hosts"),
+        (f"postgresql://user:{SECRET}@/name?host=one:5432&host=two:5433", "several hosts"),
+        (f"postgresql://user:{SECRET}@/name?host=one,two", "several hosts"),
+        (f"postgresql://user:{SECRET}@one/name?hostaddr=10.0.0.1,10.0.0.2", "several hosts"),
+        (f"postgresql://user:{SECRET}@one/name?host=two", "host twice"),
     ],
 )
 def test_a_wrong_url_is_one_sentence_without_its_value(

@@ -161,23 +161,24 @@ class _Server:
 
     async def transport(self) -> Finding:
         url = load(DatabaseSettings).sqlalchemy_url()
+        host = _host_of(url)
         facts = await self.facts()
-        if _is_local(url):
-            return passed(f"The server is on this machine ({url.host or 'a socket'}).")
+        if _is_local(host):
+            return passed(f"The server is on this machine ({host or 'a socket'}).")
         if not facts.encrypted:
             return failed(
-                f"The connection to {url.host} is not encrypted.",
+                f"The connection to {host} is not encrypted.",
                 "Switch ssl on in the server, and add ?sslmode=verify-full to DATABASE_URL.",
             )
         mode = url.query.get("sslmode")
         if mode != "verify-full":
             return advice(
-                f"The connection to {url.host} is encrypted, but nothing proves who answers: "
+                f"The connection to {host} is encrypted, but nothing proves who answers: "
                 f"sslmode is {mode or 'not set'}.",
                 "Add ?sslmode=verify-full&sslrootcert=system (or your authority's file) to "
                 "DATABASE_URL.",
             )
-        return passed(f"The connection to {url.host} is encrypted and the server is verified.")
+        return passed(f"The connection to {host} is encrypted and the server is verified.")
 
     async def password(self) -> Finding:
         url = load(DatabaseSettings).sqlalchemy_url()
@@ -194,7 +195,7 @@ class _Server:
         if not facts.used_password:
             if facts.by_certificate or facts.used_kerberos:
                 return passed("The role is authenticated without a password, by its credentials.")
-            if not url.host or url.host.startswith("/"):
+            if not _host_of(url) or _host_of(url).startswith("/"):
                 return passed("The operating system vouches for the role, on a socket.")
             return failed(
                 f"The server let {url.username} in over TCP without asking for a password.",
@@ -308,8 +309,12 @@ async def _secrets() -> Finding:
     return passed("git ignores .env, its owner alone can read it; no tracked file holds a secret.")
 
 
-def _is_local(url: URL) -> bool:
-    host = url.host or str(url.query.get("host", ""))
+def _host_of(url: URL) -> str:
+    """What libpq connects to; beside a `hostaddr` the host is only a name in a certificate."""
+    return str(url.query.get("hostaddr") or url.host or url.query.get("host", ""))
+
+
+def _is_local(host: str) -> bool:
     if not host or host.startswith("/") or host == "localhost":
         return True
     try:

@@ -68,6 +68,10 @@ class DatabaseSettings(Settings):
         return url
 
 
+def _joined(value: str | tuple[str, ...] | None) -> str:
+    return value if isinstance(value, str) else ",".join(value or ())
+
+
 def _fault(text: str) -> str | None:
     # No sentence repeats any part of the value: a misplaced sign makes a piece of the password
     # look like a host or a database.
@@ -83,8 +87,13 @@ def _fault(text: str) -> str | None:
         return "it has more than one @; write %40 for an @ within the user name or the password"
     if "password" in url.query:
         return "its password stands in the query, where errors would show it"
-    if not (url.host or url.query.get("host")):
+    hosts = [url.host or "", *(_joined(url.query.get(name)) for name in ("host", "hostaddr"))]
+    if not any(hosts[:2]):
         return "it names no host"
+    if any("," in host for host in hosts):
+        return "it names several hosts, of which an export could reach another than the application"
+    if url.host and "host" in url.query:
+        return "it names its host twice, before the database and in the query"
     if url.port is not None and not 0 < url.port < 65_536:
         return "its port is not between 1 and 65535"
     if not url.database:
