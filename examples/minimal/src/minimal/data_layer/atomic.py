@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import DataLayerError
 
 PART = ".part"
-NEW = ".new"  # what is a part in a moment: empty, and not locked yet
+NEW = ".new"  # a part before it is locked; empty
 
 
 class NotWritten(DataLayerError):
