@@ -1,7 +1,9 @@
 """Versions of the template in a git repository, and projects that follow them."""
 
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 from tests import projects
+from tests.engines.conftest import serving
 from tests.projects import clean_environment, commit_all, files, git, run
 
 # Rendered by the first copy only. What the documents call "yours".
@@ -41,6 +44,13 @@ def growing(current: Path, tmp_path: Path) -> Path:
     repository = tmp_path / "growing"
     shutil.copytree(current, repository)
     return repository
+
+
+@pytest.fixture(scope="session")
+def embedded(environment: Path, everything: Path) -> Iterator[str]:
+    """The URL of an embedded PostgreSQL, which has no TimescaleDB."""
+    with serving(environment / "bin" / "python", everything / "src") as url:
+        yield url.replace("+psycopg", "")
 
 
 def begin(template: Path, destination: Path, **answers: object) -> Path:
@@ -93,9 +103,10 @@ def dirty(project: Path) -> str:
 class Typed:
     """What a person types in a project: the environment of all modules, and its own source."""
 
-    def __init__(self, project: Path, environment: Path) -> None:
+    def __init__(self, project: Path, environment: Path, server: str = "") -> None:
         self.project = project
         self.bin = environment / "bin"
+        self.server = server
 
     def __call__(
         self, command: str, *arguments: str, check: bool = True, **variables: str
@@ -105,7 +116,11 @@ class Typed:
             self.bin / command,
             *arguments,
             cwd=self.project,
-            env=clean_environment(PYTHONPATH=self.project / "src", **variables),
+            env=clean_environment(
+                PYTHONPATH=self.project / "src",
+                PATH=f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+                **variables,
+            ),
             check=check,
         )
 

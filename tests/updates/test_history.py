@@ -7,7 +7,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.engines.conftest import serving
 from tests.engines.timescaledb import timescaledb
 from tests.projects import commit_all
 from tests.updates.conftest import Typed, begin, database, update
@@ -16,12 +15,6 @@ from tests.updates.conftest import Typed, begin, database, update
 @pytest.fixture(scope="module")
 def time_series() -> Iterator[str]:
     with timescaledb() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def embedded(environment: Path, everything: Path) -> Iterator[str]:
-    with serving(environment / "bin" / "python", everything / "src") as url:
         yield url
 
 

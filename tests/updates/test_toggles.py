@@ -26,25 +26,30 @@ TOGGLES: list[tuple[str, object, object]] = [
 ]
 
 
-def work(project: Path) -> None:
-    """What a person does in a project that no toggle may undo."""
-    package = project / "src" / "my_project"
-    append(package / "__main__.py", "# Ours.")
-    append(package / "billing" / "__init__.py", '"""Our own package beside the layer."""')
-    append(project / "migrations" / "versions" / "20270101_000000_add_invoices.py", '"""Ours."""')
-    append(project / "tests" / "billing" / "test_billing.py", '"""Ours."""')
-    append(project / "docs" / "ours.md", "# Ours")
+def edit_managed_files(project: Path) -> None:
+    """What people add to files that the template manages, where they are used to add it."""
     append(project / ".gitignore", "/invoices/")
     readme = project / "README.md"
     title, _, rest = readme.read_text(encoding="utf-8").partition("\n")
     readme.write_text(f"{title}\n\nOurs, below the title.\n{rest}", encoding="utf-8")
-    append(project / "ops" / "postgres" / "ours.conf", "# Ours")
     append(project / ".env.example", "INVOICES_URL=https://example.org")
     append(project / "compose.yaml", "  - ops/invoices/compose.yaml")
     # Names that a sorted list would put everywhere among ours.
     for options in ((), ("--group", "test"), ("--dev",)):
         names = ("aiohttp", "duckdb-engine", "httpx", "pyarrow-hotfix", "uvloop", "zstandard")
         run(uv(), "add", "--quiet", "--frozen", *options, *names, cwd=project)
+
+
+def work(project: Path) -> None:
+    """What a person does in a project that no toggle may undo."""
+    edit_managed_files(project)
+    package = project / "src" / "my_project"
+    append(package / "__main__.py", "# Ours.")
+    append(package / "billing" / "__init__.py", '"""Our own package beside the layer."""')
+    append(project / "migrations" / "versions" / "20270101_000000_add_invoices.py", '"""Ours."""')
+    append(project / "tests" / "billing" / "test_billing.py", '"""Ours."""')
+    append(project / "docs" / "ours.md", "# Ours")
+    append(project / "ops" / "postgres" / "ours.conf", "# Ours")
     market = package / "market"
     if market.exists():
         append(market / "models.py", "# Ours.")

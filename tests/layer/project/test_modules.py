@@ -243,6 +243,14 @@ def test_remove_refuses_until_nothing_breaks_or_is_lost(
     typed: Callable[..., tuple[int, str]], living: list[Remains], write: Write, project: Path
 ) -> None:
     ours = write("src/my_project/prices.py", "from .data_layer.redis import Cache\n" * 2)
+    # A folder that has the module's name, and its tests, which name only that folder.
+    folders = [
+        write("src/my_project/market/redis/prices.py", "from ...data_layer.redis import Cache\n"),
+        write("tests/market/redis/test_prices.py", "from my_project.market.redis import prices\n"),
+    ]
+    user = write("src/my_project/app.py", "from .market.redis.prices import cached\n")
+    # The same name means something else here.
+    write("src/my_project/billing/redis/__init__.py", "from ...data_layer.database import Base\n")
     added = write(f"{LAYER}/redis/ours.py", "")
     edited = write(f"{LAYER}/redis/__init__.py", "EDITED = True\n")
     git(project, "add", "--all")
@@ -253,14 +261,18 @@ def test_remove_refuses_until_nothing_breaks_or_is_lost(
 
     assert code == 1
     lines = output.splitlines()
-    assert lines[0].startswith("- src/my_project/prices.py:1 imports data_layer.redis: ")
-    assert f"- {LAYER}/redis/__init__.py holds edits since " in lines[1]
-    assert f"- {LAYER}/redis/ours.py is yours" in lines[2]
-    assert lines[3] == "- The queue holds 3 jobs."
-    assert lines[4] == "4 of these to do before redis can be switched off."
+    assert lines[0].startswith("- src/my_project/app.py:1 imports my_project.market.redis.prices")
+    assert lines[1].startswith("- src/my_project/market/redis/ stands on data_layer.redis: ")
+    assert lines[2].startswith("- src/my_project/prices.py:1 imports my_project.data_layer.redis")
+    assert lines[3].startswith("- tests/market/redis/ stands on data_layer.redis: ")
+    assert f"- {LAYER}/redis/__init__.py holds edits since " in lines[4]
+    assert f"- {LAYER}/redis/ours.py is yours" in lines[5]
+    assert lines[6] == "- The queue holds 3 jobs."
+    assert lines[7] == "7 of these to do before redis can be switched off."
     assert "copier update" not in output
 
-    ours.unlink()
+    for path in (ours, user, *folders):
+        path.unlink()
     added.unlink()
     edited.write_text("")
     living.pop()

@@ -76,13 +76,36 @@ def _type(*modules: str) -> None:
     typer.echo("  uv sync")
 
 
-def _importers(project: Path, name: str) -> Iterator[str]:
-    seen: set[str] = set()
-    for one in source.imports(project):
-        managed = one.path.startswith(f"tests/data_layer/{name}/")
-        if one.of(f"{PACKAGE}.data_layer.{name}") and not managed and one.path not in seen:
-            seen.add(one.path)
-            yield f"{one.path}:{one.line} imports data_layer.{name}: delete the file, or that use."
+def _importers(project: Path, name: str) -> list[str]:
+    """What imports the module; of a folder that has its name, the folder, and who imports that."""
+    found = [
+        one
+        for one in source.imports(project)
+        if not one.path.startswith(f"tests/data_layer/{name}/")
+    ]
+    gone = {f"{PACKAGE}.data_layer.{name}"}
+    gone |= {
+        folder.removeprefix("src/").replace("/", ".")
+        for one in found
+        if one.of(*gone) and (folder := _folder(one.path, name)).startswith("src/")
+    }
+    sentences: dict[str, str] = {}
+    for one in found:
+        if one.of(*gone):
+            folder = _folder(one.path, name)
+            sentences.setdefault(
+                folder or one.path,
+                f"{folder}/ stands on data_layer.{name}: delete the folder."
+                if folder
+                else f"{one.path}:{one.line} imports {one.name}: delete the file, or that use.",
+            )
+    return list(sentences.values())
+
+
+def _folder(path: str, name: str) -> str:
+    """The folder of that name that a file is in; empty when it is in none."""
+    before, between, _ = path.rpartition(f"/{name}/")
+    return f"{before}/{name}" if between else ""
 
 
 def _edits(project: Path, name: str) -> Iterator[str]:

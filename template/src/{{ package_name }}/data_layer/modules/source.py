@@ -24,9 +24,9 @@ class Import:
     line: int
     name: str
 
-    def of(self, package: str) -> bool:
-        """Whether it is of this package, or of something in it."""
-        return f"{self.name}.".startswith(f"{package}.")
+    def of(self, *packages: str) -> bool:
+        """Whether it is of one of these packages, or of something in it."""
+        return f"{self.name}.".startswith(tuple(f"{package}." for package in packages))
 
 
 def is_on(part: str) -> bool:
