@@ -35,11 +35,14 @@ Work = Callable[[], Awaitable[Any]]
 
 
 def layer(project: Path) -> Any:
-    """The package `data_layer.database` of the project, and its module `embedded`."""
+    """The package `data_layer.database` of the project, and its `devservers.postgresql`."""
     [data_layer] = project.glob("src/*/data_layer")
     sys.path.insert(0, str(project / "src"))
-    name = f"{data_layer.parent.name}.data_layer.database"
-    return importlib.import_module(name), importlib.import_module(f"{name}.embedded")
+    name = f"{data_layer.parent.name}.data_layer"
+    return (
+        importlib.import_module(f"{name}.database"),
+        importlib.import_module(f"{name}.devservers.postgresql"),
+    )
 
 
 async def best(rounds: int, **sides: Work) -> dict[str, float]:
@@ -146,28 +149,12 @@ async def measure_copy(
             await session.execute(text(f"TRUNCATE {table}"))
             await database_package.copy_in(session, model, rows)
 
-    async def raw_out() -> None:
-        async with (
-            driver.transaction(),
-            driver.cursor() as cursor,
-            cursor.copy(f"COPY {table} TO STDOUT (FORMAT BINARY)") as copy,
-        ):
-            copy.set_types(types)
-            async for _ in copy.rows():
-                pass
-
-    async def layer_out() -> None:
-        async with database.read_only() as session:
-            async for _ in database_package.copy_out(session, model):
-                pass
-
-    for label, raw, ours in (("in", raw_in, layer_in), ("out", raw_out, layer_out)):
-        seconds = await best(rounds, raw=raw, layer=ours)
-        print(
-            f"COPY {label:3} {table}: driver {len(rows) / seconds['raw']:>9,.0f} rows/s, "
-            f"layer {len(rows) / seconds['layer']:>9,.0f} rows/s, "
-            f"ratio {seconds['raw'] / seconds['layer']:.2f}"
-        )
+    seconds = await best(rounds, raw=raw_in, layer=layer_in)
+    print(
+        f"COPY in {table}: driver {len(rows) / seconds['raw']:>9,.0f} rows/s, "
+        f"layer {len(rows) / seconds['layer']:>9,.0f} rows/s, "
+        f"ratio {seconds['raw'] / seconds['layer']:.2f}"
+    )
 
 
 async def measure_orm(database: Any, plain: str, model: Any, rounds: int) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: PT012 (what is raised comes out of a whole transaction)
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import func, select, text
@@ -10,13 +11,17 @@ from my_project.data_layer.database import (
     DatabaseUnreachable,
     WriteSession,
     copy_in,
-    copy_out,
+    stream,
 )
 from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from tests.data_layer.fixtures import settings_of
 from tests.layer.servers import kill, restart
 
 from .tables import SCHEMA, Account, Doctor, Model
+
+
+class Number(NamedTuple):
+    number: int
 
 
 @pytest.fixture
@@ -152,13 +157,13 @@ async def test_a_kill_during_a_load_loses_nothing_that_was_acknowledged(
         assert await session.scalar(distinct) == batch * batches
 
 
-@pytest.mark.standard("DL-SQL-02")
+@pytest.mark.standard("DL-SQL-01")
 async def test_a_kill_during_a_stream_is_an_error(
     own: Database, own_server: EmbeddedServer
 ) -> None:
-    query = select(func.generate_series(1, 50_000_000))
+    query = select(func.generate_series(1, 50_000_000).label("number"))
     with pytest.raises(DatabaseUnreachable):
         async with own.read_only() as session:
-            async for (number,) in copy_out(session, query):
-                if number == 1_000:
+            async for row in stream(session, query, Number):
+                if row.number == 1_000:
                     await asyncio.to_thread(kill, own_server)

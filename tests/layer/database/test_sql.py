@@ -1,3 +1,4 @@
+import tracemalloc
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -5,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
@@ -43,6 +44,10 @@ class AsNamedTuple(NamedTuple):
     word: str
     price: Decimal
     note: str = "default"
+
+
+class Owner(NamedTuple):
+    owner: str
 
 
 class AsModel(BaseModel):
@@ -126,6 +131,45 @@ async def test_a_stream_can_be_left(database: Database) -> None:
                 if row.number == 5:
                     break
         assert await session.scalar(select(1)) == 1
+
+
+async def test_streams_that_are_dropped_cost_their_connection_and_no_more(
+    database: Database,
+) -> None:
+    for _ in range(20):
+        async with database.read_only() as session:
+            async for _row in stream(session, COUNT_TO, AsModel, last=1_000_000, words=None):
+                break
+    async with database.read_only() as session:
+        assert await session.scalar(select(1)) == 1
+
+
+async def test_a_stream_sees_what_is_pending(database: Database) -> None:
+    async with database.transaction() as session:
+        session.add(Account(owner="50% ada"))
+        query = select(Account.owner).where(Account.owner.like("50\\%%"))
+        assert [row async for row in stream(session, query, Owner)] == [Owner("50% ada")]
+
+
+async def test_a_stream_takes_the_memory_of_a_few_rows(database: Database) -> None:
+    async def peak(number: int) -> tuple[int, int]:
+        query = select(func.generate_series(1, number), func.repeat("x", 100).label("owner"))
+        owners = select(query.subquery().c.owner)
+        count = 0
+        async with database.read_only() as session:
+            tracemalloc.start()
+            try:
+                async for _row in stream(session, owners, Owner):
+                    count += 1
+                return count, tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    _, few = await peak(3_000)
+    count, many = await peak(50_000)
+    assert count == 50_000
+    # A list of them all would take some 10 MB.
+    assert many < few + 1_000_000
 
 
 def test_a_missing_file_is_named() -> None:

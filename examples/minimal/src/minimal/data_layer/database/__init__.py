@@ -1,6 +1,6 @@
 """PostgreSQL: settings, engine, sessions, models, optimistic locking, bulk loads, raw SQL."""
 
-from .bulk import Upserted, copy_in, copy_out, upsert
+from .bulk import Upserted, copy_in, upsert
 from .engine import create_engine
 from .errors import (
     DatabaseUnreachable,
@@ -46,7 +46,6 @@ __all__ = [
     "Violation",
     "WriteSession",
     "copy_in",
-    "copy_out",
     "create_engine",
     "expecting",
     "fetch_all",

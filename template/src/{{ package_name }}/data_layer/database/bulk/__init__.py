@@ -1,6 +1,6 @@
-"""Many rows at once: COPY in, COPY out, and an upsert through a staging table (DL-SQL-02)."""
+"""Many rows at once: COPY in, and an upsert through a staging table (DL-SQL-02)."""
 
-from .copy import copy_in, copy_out
+from .copy import copy_in
 from .upsert import Upserted, upsert
 
-__all__ = ["Upserted", "copy_in", "copy_out", "upsert"]
+__all__ = ["Upserted", "copy_in", "upsert"]

@@ -1,28 +1,23 @@
-"""COPY in and COPY out, within the transaction of a session."""
+"""COPY in, within the transaction of a session."""
 
 import asyncio
 import re
 import struct
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import psycopg
 from psycopg import sql
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import Format
-from sqlalchemy import Dialect, SelectBase, Table, select
+from sqlalchemy import Dialect, Table
 from sqlalchemy.orm import DeclarativeBase
 
 from ..errors import RowRejected, Violation, violation_of
 from ..session import ReadSession, WriteSession
 from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
-from .wire import Column, Connection, columns_of, wire_types
+from .wire import Column, Connection, columns_of
 
 
 async def copy_in(
@@ -62,62 +57,6 @@ async def copy_in(
         return 0
     driver, dialect = await driver_of(session)
     return await copy_rows(driver, dialect, target, identifier(target), names, batches, progress)
-
-
-async def copy_out(
-    session: ReadSession, query: SelectBase | Table | type[DeclarativeBase]
-) -> AsyncGenerator[tuple[Any, ...], None]:
-    """Stream the rows of a query, a table or a model by COPY, in constant memory.
-
-    A row is a tuple of column values, of the types that the ORM would give; an entity in a
-    `select` becomes its columns. The session can do nothing else until the stream has ended; who
-    leaves it early wraps it in `contextlib.aclosing`.
-
-    Args:
-        session: the session of the transaction; what is pending in it is flushed before.
-        query: what to read; its parameters are bound.
-
-    Yields:
-        One tuple for each row.
-    """
-    statement = query if isinstance(query, SelectBase) else select(table_of(query))
-    await session.flush()
-    driver, dialect = await driver_of(session)
-    state = statement.compile(dialect=dialect).construct_expanded_state()
-    parameters = {
-        name: process(value) if callable(process := state.processors.get(name)) else value
-        for name, value in state.parameters.items()
-    }
-    async with driver.cursor() as cursor:
-        # COPY does not tell the types of its columns; the same query without rows does.
-        described = f"SELECT * FROM ({state.statement}) AS described LIMIT 0"  # noqa: S608
-        await cursor.execute(described.encode(), parameters)
-        declared = [column.type_code for column in cursor.description or ()]
-        types = await wire_types(
-            driver, declared, lambda oid: driver.adapters.get_loader(oid, Format.BINARY)
-        )
-        processors = [
-            column.type.dialect_impl(dialect).result_processor(dialect, oid)
-            for column, oid in zip(statement.selected_columns, declared, strict=True)
-        ]
-        processed = any(processors)
-        # With parameters psycopg turns %% into %; without, the text goes as it is.
-        text = state.statement if parameters else state.statement.replace("%%", "%")
-        copy_statement = f"COPY ({text}) TO STDOUT (FORMAT {'BINARY' if types else 'TEXT'})"
-        # Leaving early cancels the COPY, which must not cost the whole transaction.
-        async with (
-            (await session.connection()).begin_nested(),
-            cursor.copy(copy_statement.encode(), parameters) as copy,
-        ):
-            copy.set_types(types or declared)
-            # `copy.rows()` would be one more generator for each row to pass through.
-            while (row := await copy.read_row()) is not None:
-                if processed:
-                    row = tuple(
-                        process(value) if process is not None else value
-                        for process, value in zip(processors, row, strict=True)
-                    )
-                yield row
 
 
 # What psycopg, a type of SQLAlchemy or a guard raises for a value that does not fit.

@@ -40,7 +40,7 @@ async def columns_of(
             f"The model of {table.name} has {listed(missing)}, the table in the database has "
             "not; run the migrations."
         )
-    types = await wire_types(driver, [found[name][0] for name in names], _find_dumper(driver))
+    types = await _binary_types(driver, [found[name][0] for name in names])
     declared = {column.name: column.type for column in table.columns}
     columns = [
         Column(
@@ -73,13 +73,11 @@ SELECT name, oid, declared FROM columns JOIN pg_type ON oid = type WHERE typtype
 """
 
 
-async def wire_types(
-    driver: Connection, oids: Sequence[int], find: Callable[[int], object]
-) -> list[int] | None:
-    """The types as which to send or read in binary form; None when one has no such form."""
+async def _binary_types(driver: Connection, oids: Sequence[int]) -> list[int] | None:
+    """The types as which to send in binary form; None when one has no such form that is safe."""
     text = builtin["text"].oid
     alike = {builtin["bpchar"].oid: text}
-    if unknown := [oid for oid in oids if oid not in alike and not find(oid)]:
+    if unknown := [oid for oid in oids if oid not in alike and not _has_dumper(driver, oid)]:
         async with driver.cursor() as cursor:
             await cursor.execute(
                 "SELECT oid FROM pg_type WHERE oid = ANY(%s) AND typtype = 'e'", [unknown]
@@ -90,16 +88,12 @@ async def wire_types(
     return [alike.get(oid, oid) for oid in oids]
 
 
-def _find_dumper(driver: Connection) -> Callable[[int], object]:
-    def find(oid: int) -> object:
-        if oid in _UNCHECKED:
-            return None
-        try:
-            return driver.adapters.get_dumper_by_oid(oid, Format.BINARY)
-        except psycopg.ProgrammingError:
-            return None
-
-    return find
+def _has_dumper(driver: Connection, oid: int) -> bool:
+    try:
+        driver.adapters.get_dumper_by_oid(oid, Format.BINARY)
+    except psycopg.ProgrammingError:
+        return False
+    return oid not in _UNCHECKED
 
 
 # psycopg's binary dumpers trust their caller: a number too large for its column would be stored as
