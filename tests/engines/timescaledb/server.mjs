@@ -90,6 +90,11 @@ function without(tar, names) {
     return Buffer.concat(kept)
 }
 
+// Time passes when a test says so, in all databases: SET engine.seconds_ahead = 86400
+let ahead = 0
+const now = Date.now
+Date.now = () => now() + ahead * 1000
+
 class Instance {
     static async create(name, loadDataDir, database) {
         const i = new Instance()
@@ -444,7 +449,9 @@ class Conn {
             return 'reset all'
         }
         if (/\bdrop\s+(extension|schema)\b/i.test(text)) this.inst.stale = true
-        let m = /^\s*deallocate\s+(?:prepare\s+)?"?([\w$]+)"?\s*;?\s*$/i.exec(text)
+        let m = /^\s*set\s+engine\.seconds_ahead\s*=\s*(\d+)/i.exec(text)
+        if (m) ahead = +m[1]
+        m = /^\s*deallocate\s+(?:prepare\s+)?"?([\w$]+)"?\s*;?\s*$/i.exec(text)
         if (m && this.stmts.has(m[1])) {
             this.stmts.delete(m[1])
             return `deallocate "${this.prefix}${m[1]}"`

@@ -99,7 +99,8 @@ OBJECTS = """
     FROM timescaledb_information.continuous_aggregates
     UNION ALL
     SELECT 'policy', hypertable_name, concat_ws(
-        '|', proc_name, schedule_interval, scheduled, config - 'hypertable_id' - 'mat_hypertable_id'
+        '|', proc_name, schedule_interval, scheduled,
+        config - 'hypertable_id' - 'mat_hypertable_id' - 'refreshable_since'
     ) FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL
     ORDER BY 1, 2, 3
 """

@@ -69,7 +69,7 @@ def test_a_model_is_declared_as_by_an_index() -> None:
 
     weekly = Reading.metadata.info["timescaledb.hypertables"]["readings"].state()
     assert (weekly.chunk_interval, weekly.retention) == (Interval(days=7), None)
-    assert weekly.columnstore_after == Interval(days=7)
+    assert weekly.columnstore.after == Interval(days=7)
     assert weekly.columnstore.order_by == ("day DESC",)
     daily = outside.state()
     assert (daily.name, daily.time_column) == ("events", "at")

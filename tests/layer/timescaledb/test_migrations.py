@@ -101,17 +101,17 @@ CHANGES = {
     "columnstore age": (
         HYPERTABLE,
         HYPERTABLE.replace("retention", 'columnstore_after="14 days", retention'),
-        ["set_columnstore_policy('readings', after='14 days')", "after='7 days')"],
+        ["order_by=['at DESC'], after='14 days')", "order_by=['at DESC'], after='7 days')"],
     ),
     "columnstore off": (
         HYPERTABLE,
         HYPERTABLE.replace("retention", "columnstore_after=None, retention"),
-        ["disable_columnstore('readings')", "set_columnstore_policy('readings', after='7 days')"],
+        ["disable_columnstore('readings')", "order_by=['at DESC'], after='7 days')"],
     ),
     "columnstore of an aggregate off": (
         COLUMNSTORE,
         "",
-        ["disable_columnstore('readings_daily', aggregate=True)", "after='90 days')"],
+        ["disable_columnstore('readings_daily', aggregate=True)", "after='90 days', aggregate=True)"],
     ),
     "shorter retention": (
         'retention="90 days"',
@@ -408,6 +408,58 @@ async def test_a_longer_retention_erases_nothing(readings: Project, kept: str) -
 
 
 @pytest.mark.standard("DL-TS-09")
+@pytest.mark.parametrize("way", ["longer", "by way of a shorter one"])
+async def test_rows_beside_what_is_left_do_not_hide_what_was_dropped(
+    readings: Project, way: str
+) -> None:
+    """They make chunks again, right before the oldest that the retention has left."""
+    lived(readings)
+    readings.query(
+        "INSERT INTO readings SELECT 2, min(at) - n * interval '1 day', 1"
+        " FROM readings, generate_series(0, 9) AS n GROUP BY n"
+    )
+    filled = readings.query(OLD)
+    steps = ["80 days", "1 year"] if way == "by way of a shorter one" else ["1 year"]
+    for retention in steps:
+        readings.models(READINGS.replace('"90 days"),', f'"{retention}"),'))
+        await readings.autogenerate(retention)
+        await readings.upgrade()
+        await readings.check()
+    run_jobs(readings, "refresh")
+    assert readings.query(OLD) == filled
+    [(held,)] = readings.query("SELECT min(at)::date - current_date FROM readings")
+    assert held < -90
+
+
+@pytest.mark.standard("DL-TS-09")
+@pytest.mark.parametrize("newest", [1, 1000])
+async def test_a_source_that_lost_all_keeps_the_history_above_it(
+    readings: Project, newest: int
+) -> None:
+    readings.query(
+        "INSERT INTO readings SELECT 1, now() - n * interval '1 hour', n"
+        f" FROM generate_series({newest}, 1500) AS n"
+    )
+    for level in ("readings_hourly", "readings_daily"):
+        readings.query(f"CALL refresh_continuous_aggregate('{level}', NULL, NULL)")
+    readings.query("SELECT drop_chunks('readings', now() + interval '1 day')")
+    filled = counts(readings)
+    readings.models(READINGS.replace('"90 days"),', '"1 year"),'))
+    await readings.autogenerate("longer")
+    if newest == 1:
+        with pytest.raises(MigrationError, match="leaves no two buckets to refresh"):
+            await readings.upgrade()
+        return
+    await readings.upgrade()
+    await readings.check()
+    run_jobs(readings, "refresh")
+    assert counts(readings) == filled
+
+
+OLD = "SELECT * FROM readings_hourly WHERE sensor = 1 AND bucket < now() - interval '1 day'"
+
+
+@pytest.mark.standard("DL-TS-09")
 async def test_a_window_grows_to_what_is_declared_once_the_source_has_it_all(
     readings: Project,
 ) -> None:
@@ -423,6 +475,11 @@ async def test_a_window_grows_to_what_is_declared_once_the_source_has_it_all(
         "INSERT INTO readings SELECT 1, now() - n * interval '1 hour', n"
         " FROM generate_series(1, 4800) AS n ON CONFLICT DO NOTHING"
     )
+    readings.query(
+        "SELECT alter_job(job_id, config => config || jsonb_build_object("
+        "'refreshable_since', now() - interval '100 days'))"
+        " FROM timescaledb_information.jobs WHERE config ? 'refreshable_since'"
+    )
     text = await readings.autogenerate("as declared")
     assert "set_refresh_policy('readings_hourly', start_offset='99 days'" in text
     await readings.upgrade()
@@ -435,7 +492,7 @@ async def test_another_select_loses_no_history_unless_told(readings: Project) ->
     filled = lived(readings)
     readings.models(READINGS.replace(old, new))
     await readings.autogenerate("another")
-    with pytest.raises(DBAPIError, match=r"hourly has buckets from .* would lose what is"):
+    with pytest.raises(MigrationError, match=r"hourly has buckets from .* would lose what is"):
         await readings.upgrade()
     assert counts(readings) == filled
     [path] = readings.versions.glob("*_another.py")
@@ -641,7 +698,7 @@ async def test_row_level_security_is_not_lost_on_the_way_back(project: Project) 
         """
     )
     project.migration('timescaledb.convert_to_plain_table("readings")')
-    with pytest.raises(DBAPIError, match="row-level security policies, which the copy would lack"):
+    with pytest.raises(MigrationError, match="row-level security policies, which the copy would lack"):
         await project.upgrade()
 
 

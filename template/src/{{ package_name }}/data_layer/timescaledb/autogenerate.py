@@ -1,8 +1,7 @@
 """What `alembic revision --autogenerate` finds different, and how it writes it down."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -13,13 +12,12 @@ from sqlalchemy import Connection, MetaData, Table
 from ..database.migrations.plugins import autogenerate_plugin
 from . import catalog
 from . import operations as ts
-from .catalog import Catalog, Key
+from .catalog import Catalog
 from .declarations import aggregates, hypertables
 from .errors import TimescaleDBError
 from .interval import Interval
-from .state import AggregateState, HypertableState
-
-State = HypertableState | AggregateState
+from .operations import Call, Implied, call
+from .state import AggregateState, HypertableState, Key, State
 
 
 def hide_internal_schemas(
@@ -64,7 +62,7 @@ def compare(
         changed=changed,
     )
     if declared.hypertables and not catalog.has_extension(connection):
-        steps.before.append(_pair(ts.CreateExtension(), ts.DropExtension()))
+        steps.before.append(_pair(call(ts.create_extension), call(ts.drop_extension)))
     steps.compare()
     upgrade.ops[:] = [*steps.before, *upgrade.ops, *steps.after]
     return PriorityDispatchResult.CONTINUE
@@ -87,7 +85,7 @@ def declared_catalog(metadata: MetaData) -> Catalog:
     declared = Catalog()
     for hypertable in hypertables(metadata):
         state = hypertable.state()
-        declared.hypertables[state.schema, state.name] = state
+        declared.hypertables[state.key] = state
     for aggregate in aggregates(metadata):
         declared.aggregates[aggregate.schema, aggregate.name] = aggregate.state()
     return declared
@@ -118,23 +116,23 @@ def _tables(
     }
 
 
-def _pair(operation: ts.TimescaleOperation, inverse: MigrateOperation) -> MigrateOperation:
+def _pair(operation: Call, inverse: MigrateOperation) -> Call:
     operation.inverse = inverse
-    if isinstance(inverse, (ts.TimescaleOperation, ts.Implied)):
+    if isinstance(inverse, (Call, Implied)):
         inverse.inverse = operation
     return operation
 
 
-def _done_by_another(inverse: ts.TimescaleOperation) -> MigrateOperation:
+def _later(inverse: Call) -> Implied:
     """Nothing now; on the way back, `inverse`."""
-    implied = ts.Implied(inverse)
+    implied = Implied(inverse)
     inverse.inverse = implied
     return implied
 
 
-def _with(operation: ts.TimescaleOperation) -> MigrateOperation:
+def _with(operation: Call) -> Call:
     """`operation` now; on the way back nothing, since what it belongs to goes away."""
-    operation.inverse = ts.Implied(operation)
+    operation.inverse = Implied(operation)
     return operation
 
 
@@ -159,51 +157,24 @@ class Steps:
         self.after: list[MigrateOperation] = []
 
     def compare(self) -> None:
-        gone_aggregates = [
-            state
-            for key, state in self.found.aggregates.items()
-            if key not in self.declared.aggregates or key in self.changed
-        ]
-        for state in reversed(gone_aggregates):
-            self._drop_aggregate(state)
-        for key, hypertable in self.found.hypertables.items():
-            if key in self.dropped:
-                self._forget(hypertable)
-                self.before.append(_done_by_another(_create(hypertable)))
-            elif key not in self.declared.hypertables:
-                self._forget(hypertable)
-                plain = ts.ConvertToPlainTable(hypertable.name, schema=hypertable.schema)
-                self.before.append(_pair(plain, _create(hypertable)))
-
-        new_hypertables = [
-            state
-            for key, state in self.declared.hypertables.items()
-            if key not in self.found.hypertables
-        ]
-        for hypertable in new_hypertables:
-            plain = ts.ConvertToPlainTable(hypertable.name, schema=hypertable.schema)
-            created = (hypertable.schema, hypertable.name) in self.created
-            create = _create(hypertable)
-            self.after.append(_with(create) if created else _pair(create, plain))
-        new_aggregates = [
-            state
-            for key, state in self.declared.aggregates.items()
-            if key not in self.found.aggregates or key in self.changed
-        ]
-        for aggregate in new_aggregates:
-            rebuilt = (aggregate.schema, aggregate.name) in self.changed
-            drop = ts.DropContinuousAggregate(
-                aggregate.name, rebuilt=rebuilt, schema=aggregate.schema
-            )
-            self.after.append(_pair(_create_aggregate(aggregate), drop))
-        for aggregate in new_aggregates:
-            if self._root(aggregate) not in self.created:
-                self.after.append(_with(_refresh_data(aggregate)))
-        new: list[State] = [*new_hypertables, *new_aggregates]
-        for relation in new:
-            self.after += [_with(operation) for operation in _settings(relation)]
-
+        for state in reversed(self._only_in(self.found, self.declared)):
+            self._drop(state)
+        new = self._only_in(self.declared, self.found)
+        for state in new:
+            self.after.append(self._create(state))
+        for state in new:
+            if isinstance(state, AggregateState) and self._root(state) not in self.created:
+                self.after.append(_with(_refresh_data(state)))
+        for state in new:
+            self.after += map(_with, _settings(state))
         self._change_settings()
+
+    def _only_in(self, one: Catalog, other: Catalog) -> list[State]:
+        return [
+            state
+            for key, state in one.relations.items()
+            if key not in other.relations or key in self.changed
+        ]
 
     def _root(self, state: AggregateState) -> Key:
         source = state.source
@@ -211,137 +182,64 @@ class Steps:
             source = self.declared.aggregates[source].source
         return source
 
-    def _drop_aggregate(self, state: AggregateState) -> None:
-        self._forget(state)
-        self.before.append(_done_by_another(_refresh_data(state)))
-        rebuilt = (state.schema, state.name) in self.changed
-        drop = ts.DropContinuousAggregate(state.name, rebuilt=rebuilt, schema=state.schema)
-        if not rebuilt:
-            drop.note = f"All that {state.name} holds is lost."
-        self.before.append(_pair(drop, _create_aggregate(state)))
+    def _create(self, state: State) -> Call:
+        if state.key in self.created:
+            return _with(_creation(state))
+        return _pair(_creation(state), self._removal(state))
 
-    def _forget(self, state: State) -> None:
-        """Note what dropping the relation takes along, in the order that the way back reverses."""
-        self.before += [_done_by_another(operation) for operation in reversed(_settings(state))]
+    def _drop(self, state: State) -> None:
+        # What goes with it, in the order that the way back reverses.
+        self.before += [_later(operation) for operation in reversed(_settings(state))]
+        if state.key in self.dropped:
+            self.before.append(_later(_creation(state)))
+            return
+        removal = self._removal(state)
+        if isinstance(state, AggregateState):
+            self.before.append(_later(_refresh_data(state)))
+            if state.key not in self.changed:
+                removal.note = f"All that {state.name} holds is lost."
+        self.before.append(_pair(removal, _creation(state)))
+
+    def _removal(self, state: State) -> Call:
+        if isinstance(state, HypertableState):
+            return call(ts.convert_to_plain_table, state.name, schema=state.schema)
+        return call(
+            ts.drop_continuous_aggregate,
+            state.name,
+            rebuilt=state.key in self.changed,
+            schema=state.schema,
+        )
 
     def _change_settings(self) -> None:
-        both: list[tuple[State, State]] = [
-            (found, self.declared.hypertables[key])
-            for key, found in self.found.hypertables.items()
-            if key in self.declared.hypertables
-        ]
-        both += [
-            (found, self.declared.aggregates[key])
-            for key, found in self.found.aggregates.items()
-            if key in self.declared.aggregates and key not in self.changed
-        ]
-        retentions: list[MigrateOperation] = []
-        narrower: list[MigrateOperation] = []
+        changes: dict[Setting, list[MigrateOperation]] = {setting: [] for setting in SETTINGS}
         wider: list[MigrateOperation] = []
-        others: list[MigrateOperation] = []
-        for found, wanted in both:
-            others += _other_changes(found, wanted)
-            if found.retention != wanted.retention:
-                retentions.append(_pair(_retention(wanted), _retention(found)))
-            if (
-                isinstance(found, AggregateState)
-                and isinstance(wanted, AggregateState)
-                and found.refresh != wanted.refresh
-            ):
-                change = _pair(_refresh_policy(wanted), _refresh_policy(found))
-                (narrower if _reach(wanted) < _reach(found) else wider).append(change)
+        for key, wanted in self.declared.relations.items():
+            found = self.found.relations.get(key)
+            if found is None or key in self.changed:
+                continue
+            _refuse_partitioning_anew(found, wanted)
+            for setting in SETTINGS:
+                new, old = setting(wanted), setting(found)
+                if new and old and new.to_diff_tuple() != old.to_diff_tuple():
+                    grows = setting is refresh_policy and _reach(wanted) >= _reach(found)
+                    (wider if grows else changes[setting]).append(_pair(new, old))
         # A window shrinks before its source's retention does, and grows after it has grown.
-        self.after += [*others, *narrower, *retentions, *wider]
-        self.after += self._columnstore_policies(both)
-
-    def _columnstore_policies(
-        self, both: Sequence[tuple[State, State]]
-    ) -> Iterator[MigrateOperation]:
-        for found, wanted in both:
-            if (
-                found.columnstore_after != wanted.columnstore_after
-                # Otherwise switching the columnstore off takes its policy along.
-                and wanted.columnstore is not None
-                and found.columnstore is not None
-            ):
-                yield _pair(_columnstore_policy(wanted), _columnstore_policy(found))
+        for setting in SETTINGS:
+            self.after += changes[setting]
+            if setting is retention_policy:
+                self.after += wider
 
 
-def _create(state: HypertableState) -> ts.CreateHypertable:
-    return ts.CreateHypertable(
-        state.name,
-        state.time_column,
-        chunk_interval=str(state.chunk_interval),
-        schema=state.schema,
-    )
-
-
-def _create_aggregate(state: AggregateState) -> ts.CreateContinuousAggregate:
-    return ts.CreateContinuousAggregate(
-        state.name, state.query, real_time=state.real_time, schema=state.schema
-    )
-
-
-def _refresh_data(state: AggregateState) -> ts.RefreshContinuousAggregate:
-    return ts.RefreshContinuousAggregate(state.name, schema=state.schema)
-
-
-def _settings(state: State) -> list[ts.TimescaleOperation]:
-    """The operations that give a new relation its settings and policies."""
-    given: list[ts.TimescaleOperation] = []
-    if state.columnstore is not None:
-        given.append(_columnstore(state))
-    if state.retention is not None:
-        given.append(_retention(state))
-    if isinstance(state, AggregateState) and state.refresh is not None:
-        given.append(_refresh_policy(state))
-    if state.columnstore is not None and state.columnstore_after is not None:
-        given.append(_columnstore_policy(state))
-    return given
-
-
-def _columnstore(state: State) -> ts.TimescaleOperation:
-    if state.columnstore is None:
-        return ts.DisableColumnstore(
-            state.name, aggregate=isinstance(state, AggregateState), schema=state.schema
+def _refuse_partitioning_anew(found: State, wanted: State) -> None:
+    if (
+        isinstance(found, HypertableState)
+        and isinstance(wanted, HypertableState)
+        and found.time_column != wanted.time_column
+    ):
+        raise TimescaleDBError(
+            f"The hypertable {found.name} is partitioned by {found.time_column} and can't "
+            f"become partitioned by {wanted.time_column}; make a new table and copy the rows."
         )
-    return ts.SetColumnstore(
-        state.name,
-        segment_by=list(state.columnstore.segment_by),
-        order_by=list(state.columnstore.order_by),
-        aggregate=isinstance(state, AggregateState),
-        schema=state.schema,
-    )
-
-
-def _columnstore_policy(state: State) -> ts.TimescaleOperation:
-    if state.columnstore_after is None:
-        return ts.RemoveColumnstorePolicy(state.name, schema=state.schema)
-    return ts.SetColumnstorePolicy(
-        state.name, after=str(state.columnstore_after), schema=state.schema
-    )
-
-
-def _retention(state: State) -> ts.TimescaleOperation:
-    if state.retention is None:
-        return ts.RemoveRetentionPolicy(state.name, schema=state.schema)
-    return ts.SetRetentionPolicy(state.name, drop_after=str(state.retention), schema=state.schema)
-
-
-def _refresh_policy(state: AggregateState) -> ts.TimescaleOperation:
-    if state.refresh is None:
-        return ts.RemoveRefreshPolicy(state.name, schema=state.schema)
-    return ts.SetRefreshPolicy(
-        state.name,
-        start_offset=_text(state.refresh.start_offset),
-        end_offset=_text(state.refresh.end_offset),
-        every=str(state.refresh.every),
-        schema=state.schema,
-    )
-
-
-def _text(interval: Interval | None) -> str | None:
-    return None if interval is None else str(interval)
 
 
 def _reach(state: State) -> float:
@@ -351,64 +249,122 @@ def _reach(state: State) -> float:
     return float("inf") if start is None else start.longest
 
 
-def _other_changes(found: State, wanted: State) -> Iterator[MigrateOperation]:
-    if isinstance(found, HypertableState) and isinstance(wanted, HypertableState):
-        if found.time_column != wanted.time_column:
-            raise TimescaleDBError(
-                f"The hypertable {found.name} is partitioned by {found.time_column} and can't "
-                f"become partitioned by {wanted.time_column}; make a new table and copy the rows."
-            )
-        if found.chunk_interval.fixed != wanted.chunk_interval.fixed:
-            yield _pair(_chunk_interval(wanted), _chunk_interval(found))
-    elif (
-        isinstance(found, AggregateState)
-        and isinstance(wanted, AggregateState)
-        and found.real_time != wanted.real_time
-    ):
-        yield _pair(_real_time(wanted), _real_time(found))
-    if found.columnstore != wanted.columnstore:
-        if wanted.columnstore is None and found.columnstore_after is not None:
-            # Above the switch, so that the way back switches on first.
-            yield _done_by_another(_columnstore_policy(found))
-        yield _pair(_columnstore(wanted), _columnstore(found))
-        if found.columnstore is None and wanted.columnstore_after is not None:
-            yield _with(_columnstore_policy(wanted))
+def _creation(state: State) -> Call:
+    if isinstance(state, HypertableState):
+        return call(
+            ts.create_hypertable,
+            state.name,
+            state.time_column,
+            chunk_interval=str(state.chunk_interval),
+            schema=state.schema,
+        )
+    assert isinstance(state, AggregateState)  # noqa: S101 (there is no third)
+    return call(
+        ts.create_continuous_aggregate,
+        state.name,
+        state.query,
+        real_time=state.real_time,
+        schema=state.schema,
+    )
 
 
-def _chunk_interval(state: HypertableState) -> ts.TimescaleOperation:
-    return ts.SetChunkInterval(state.name, str(state.chunk_interval), schema=state.schema)
+def _refresh_data(state: State) -> Call:
+    return call(ts.refresh_continuous_aggregate, state.name, schema=state.schema)
 
 
-def _real_time(state: AggregateState) -> ts.TimescaleOperation:
-    return ts.SetRealTime(state.name, state.real_time, schema=state.schema)
+def _settings(state: State) -> list[Call]:
+    """The operations that give a new relation its settings and policies."""
+    given = [
+        retention_policy(state) if state.retention else None,
+        refresh_policy(state) if _reach(state) else None,
+        columnstore(state) if state.columnstore else None,
+    ]
+    return [operation for operation in given if operation]
 
 
-# ---------------------------------------------------------------------------------------
-# Rendering
-# ---------------------------------------------------------------------------------------
+# What can be changed of a relation: the operation that makes it so; None where there is none.
+def chunk_interval(state: State) -> Call | None:
+    if not isinstance(state, HypertableState):
+        return None
+    return call(ts.set_chunk_interval, state.name, str(state.chunk_interval), schema=state.schema)
+
+
+def real_time(state: State) -> Call | None:
+    if not isinstance(state, AggregateState):
+        return None
+    return call(ts.set_real_time, state.name, state.real_time, schema=state.schema)
+
+
+def refresh_policy(state: State) -> Call | None:
+    if not isinstance(state, AggregateState):
+        return None
+    if state.refresh is None:
+        return call(ts.remove_refresh_policy, state.name, schema=state.schema)
+    return call(
+        ts.set_refresh_policy,
+        state.name,
+        start_offset=_text(state.refresh.start_offset),
+        end_offset=_text(state.refresh.end_offset),
+        every=str(state.refresh.every),
+        schema=state.schema,
+    )
+
+
+def retention_policy(state: State) -> Call | None:
+    if state.retention is None:
+        return call(ts.remove_retention_policy, state.name, schema=state.schema)
+    return call(
+        ts.set_retention_policy, state.name, drop_after=str(state.retention), schema=state.schema
+    )
+
+
+def columnstore(state: State) -> Call | None:
+    aggregate = isinstance(state, AggregateState)
+    if state.columnstore is None:
+        return call(ts.disable_columnstore, state.name, aggregate=aggregate, schema=state.schema)
+    return call(
+        ts.set_columnstore,
+        state.name,
+        segment_by=list(state.columnstore.segment_by),
+        order_by=list(state.columnstore.order_by),
+        after=_text(state.columnstore.after),
+        aggregate=aggregate,
+        schema=state.schema,
+    )
+
+
+def _text(interval: Interval | None) -> str | None:
+    return None if interval is None else str(interval)
+
+
+Setting = Callable[[State], Call | None]
+SETTINGS: tuple[Setting, ...] = (
+    chunk_interval,
+    real_time,
+    refresh_policy,
+    retention_policy,
+    columnstore,
+)
+
+
 # Not this module, which may be switched off while its revisions stay.
 IMPORT = f"from {__package__.rpartition('.')[0]}.revisions import timescaledb"
 
 
-@renderers.dispatch_for(ts.TimescaleOperation)
-def render(context: AutogenContext, operation: ts.TimescaleOperation) -> list[str]:
+@renderers.dispatch_for(Call)
+def render(context: AutogenContext, operation: Call) -> list[str]:
     """The call that a person would write, with a comment above it where it is dangerous."""
     context.imports.add(IMPORT)
-    arguments = []
-    for item in fields(operation):
-        if not item.init:
-            continue
-        value = getattr(operation, item.name)
-        if item.default is not MISSING and value == item.default:
-            continue
-        shown = _multiline(value) if item.name == "query" else repr(value)
-        arguments.append(f"{item.name}={shown}" if item.kw_only else shown)
-    call = f"timescaledb.{operation.function}({', '.join(arguments)})"
-    return [*([f"# {operation.note}"] if operation.note else []), *call.split("\n")]
+    arguments = [
+        _multiline(value) if "\n" in str(value) else repr(value) for value in operation.arguments
+    ]
+    arguments += [f"{name}={value!r}" for name, value in operation.options.items()]
+    text = f"timescaledb.{operation.function}({', '.join(arguments)})"
+    return [*([f"# {operation.note}"] if operation.note else []), *text.split("\n")]
 
 
-@renderers.dispatch_for(ts.Implied)
-def render_nothing(_context: AutogenContext, _operation: ts.Implied) -> list[str]:
+@renderers.dispatch_for(Implied)
+def render_nothing(_context: AutogenContext, _operation: Implied) -> list[str]:
     """Nothing."""
     return []
 

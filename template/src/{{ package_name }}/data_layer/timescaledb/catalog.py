@@ -1,7 +1,8 @@
 """What a database has: read from TimescaleDB's own views, internal objects left out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,17 @@ from sqlalchemy import DDL, Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from .interval import Interval
-from .state import AggregateState, Columnstore, HypertableState, RefreshPolicy, ordering, unquoted
-
-Key = tuple[str | None, str]
+from .state import (
+    AggregateState,
+    Columnstore,
+    HypertableState,
+    Key,
+    RefreshPolicy,
+    State,
+    identifier,
+    ordering,
+    unquoted,
+)
 
 _SQL = Path(__file__).parent / "sql"
 
@@ -23,76 +32,79 @@ class Catalog:
     hypertables: dict[Key, HypertableState] = field(default_factory=dict)
     aggregates: dict[Key, AggregateState] = field(default_factory=dict)
 
-    def dependents(self, relation: Key) -> list[AggregateState]:
-        """The aggregates that select from `relation`, and those on top of them, in that order."""
-        found = []
-        for state in self.aggregates.values():
-            if state.source == relation:
-                found += [state, *self.dependents((state.schema, state.name))]
-        return found
-
-    def retention(self, relation: Key) -> Interval | None:
-        """After which age `relation` drops its data."""
-        state = self.hypertables.get(relation) or self.aggregates.get(relation)
-        return None if state is None else state.retention
+    @property
+    def relations(self) -> Mapping[Key, State]:
+        """Both, an aggregate after its source."""
+        return {**self.hypertables, **self.aggregates}
 
 
 def read(connection: Connection) -> Catalog:
     """Read the catalog; it is empty where the extension is absent."""
+    catalog = Catalog()
     if not has_extension(connection):
-        return Catalog()
+        return catalog
     default = connection.dialect.default_schema_name
 
     def key(schema: str, name: str) -> Key:
         return (None if schema == default else schema), name
 
-    settings = {
-        (row.schema, row.name): Columnstore(
-            tuple(unquoted(item.strip()) for item in (row.segmentby or "").split(",") if item),
-            ordering([item for item in (row.orderby or "").split(",") if item], row.time_column),
-        )
-        for row in connection.execute(_COLUMNSTORES)
-    }
-    policies: dict[Key, dict[str, Any]] = {}
+    layouts = {(row.schema, row.name): row for row in connection.execute(_COLUMNSTORES)}
+    policies: dict[tuple[Key, str], Any] = {}
     for row in connection.execute(_POLICIES):
-        of_relation = policies.setdefault(key(row.schema, row.name), {})
-        if row.kind == "refresh":
-            of_relation["refresh"] = RefreshPolicy(
-                row.start_offset and Interval.read(row.start_offset),
-                row.end_offset and Interval.read(row.end_offset),
-                Interval.read(row.every),
+        policies[key(row.schema, row.name), row.kind] = row
+
+    def common(row: Any, stored: tuple[str, str]) -> dict[str, Any]:
+        of_relation = key(row.schema, row.name)
+        columnstore = None
+        if row.compression_enabled and (layout := layouts.get(stored)):
+            policy = policies.get((of_relation, "columnstore"))
+            columnstore = Columnstore(
+                tuple(unquoted(item.strip()) for item in _items(layout.segmentby)),
+                ordering(_items(layout.orderby), layout.time_column),
+                policy and _interval(policy.age),
             )
-        else:
-            of_relation[row.kind] = row.age and Interval.read(row.age)
-    catalog = Catalog()
+        retention = policies.get((of_relation, "retention"))
+        return {
+            "schema": of_relation[0],
+            "name": row.name,
+            "columnstore": columnstore,
+            "retention": retention and _interval(retention.age),
+        }
+
     for row in connection.execute(_HYPERTABLES):
-        found = policies.get(key(row.schema, row.name), {})
         catalog.hypertables[key(row.schema, row.name)] = HypertableState(
-            *key(row.schema, row.name),
-            row.time_column,
-            Interval.of(row.chunk_interval),
-            settings.get((row.schema, row.name)) if row.compression_enabled else None,
-            found.get("columnstore"),
-            found.get("retention"),
+            **common(row, (row.schema, row.name)),
+            time_column=row.time_column,
+            chunk_interval=Interval.of(Interval.read(row.chunk_interval).fixed or timedelta()),
         )
     # Where an aggregate stands on another, the source is named by what that one stores.
     stored: dict[Key, Key] = {}
     for row in connection.execute(_AGGREGATES):
-        found = policies.get(key(row.schema, row.name), {})
         stored[row.stored_schema, row.stored_name] = key(row.schema, row.name)
+        refresh = policies.get((key(row.schema, row.name), "refresh"))
         catalog.aggregates[key(row.schema, row.name)] = AggregateState(
-            *key(row.schema, row.name),
-            stored.get(
+            **common(row, (row.stored_schema, row.stored_name)),
+            source=stored.get(
                 (row.source_schema, row.source_name), key(row.source_schema, row.source_name)
             ),
-            pretty(row.query),
-            not row.materialized_only,
-            settings.get((row.stored_schema, row.stored_name)) if row.compression_enabled else None,
-            found.get("columnstore"),
-            found.get("retention"),
-            found.get("refresh"),
+            query=pretty(row.query),
+            real_time=not row.materialized_only,
+            refresh=refresh
+            and RefreshPolicy(
+                _interval(refresh.start_offset),
+                _interval(refresh.end_offset),
+                Interval.read(refresh.every),
+            ),
         )
     return catalog
+
+
+def _items(text: str | None) -> list[str]:
+    return [item for item in (text or "").split(",") if item]
+
+
+def _interval(text: str | None) -> Interval | None:
+    return None if text is None else Interval.read(text)
 
 
 def has_extension(connection: Connection) -> bool:
@@ -116,10 +128,13 @@ def canonical(connection: Connection, query: str) -> str | None:
     return pretty(str(printed))
 
 
-def statement(name: str) -> str:
-    """A statement of sql/; its names stand in angle brackets, with quotes where it wants a text."""
+def statement(name: str, /, **parts: str) -> str:
+    """A statement of sql/ with its parts, which stand in angle brackets."""
     found = (_SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return found.replace("<sources>", (_SQL / "sources.sql").read_text(encoding="utf-8"))
+    parts["sources"] = (_SQL / "sources.sql").read_text(encoding="utf-8")
+    for part, value in parts.items():
+        found = found.replace(f"<{part}>", value)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +142,19 @@ class Reach:
     """How far back an aggregate can be refreshed without a loss.
 
     Attributes:
-        since: the earliest begin of a refresh; None when any will do.
+        lost: the earliest begin of a refresh, without regard to the source's retention of today;
+            None when any will do.
+        since: the same, with regard to it.
         now: the server's time.
     """
 
+    lost: datetime | None
     since: datetime | None
     now: datetime
 
     def allows(self, start_offset: Interval | None) -> bool:
         """Whether a policy that begins at that age loses nothing."""
-        if self.since is None:
+        if self.lost is None:
             return True
         return start_offset is not None and start_offset.longest <= self._seconds
 
@@ -148,16 +166,15 @@ class Reach:
 
     @property
     def _seconds(self) -> float:
-        return (self.now - (self.since or self.now)).total_seconds()
+        return (self.now - (self.lost or self.now)).total_seconds()
 
 
 def reach(connection: Connection, relation: Key) -> Reach:
     """How far back an aggregate of the database can be refreshed; not in a read-only session."""
-    quote = connection.dialect.identifier_preparer.quote
-    connection.execute(ddl(statement("refreshable_since")))
+    connection.execute(ddl(statement("reach")))
     row = connection.execute(
-        text("SELECT pg_temp.refreshable_since(CAST(:name AS regclass)), now()"),
-        {"name": ".".join(quote(part) for part in relation if part)},
+        text("SELECT lost, since, now() FROM pg_temp.reach(CAST(:name AS regclass))"),
+        {"name": identifier(*relation)},
     ).one()
     return Reach(*row)
 
@@ -194,15 +211,7 @@ def pretty(query: str) -> str:
 
 def _spelled(interval: str) -> str:
     """What `Interval.read` reads, whatever IntervalStyle the role has, or who made a policy had."""
-    parts = {
-        "months": "extract(year FROM {0}) * 12 + extract(month FROM {0})",
-        "days": "extract(day FROM {0})",
-        "seconds": "extract(hour FROM {0}) * 3600 + extract(minute FROM {0}) * 60"
-        " + trunc(extract(second FROM {0}))",
-    }
-    return " || ".join(
-        f"({part.format(f'({interval})::interval')}) || ' {unit} '" for unit, part in parts.items()
-    )
+    return f"""to_char(({interval})::interval, 'YYYY "year" MM "month" DD "day" HH24:MI:SS')"""
 
 
 _HYPERTABLES = text(

@@ -17,9 +17,7 @@ from .autogenerate import declared_catalog, redefined
 from .catalog import Catalog
 from .declarations import aggregates, erasing
 from .operations import literal
-from .state import AggregateState, HypertableState
-
-State = HypertableState | AggregateState
+from .state import AggregateState, HypertableState, Key, State, identifier, quote
 
 MIGRATE = (
     'Run `uv run alembic revision --autogenerate -m "what changes"`, read the file, and upgrade.'
@@ -57,8 +55,8 @@ class Facts:
     declared: Catalog
     found: Catalog
     unfit: str | None
-    redefined: set[catalog.Key]
-    unsafe: dict[catalog.Key, catalog.Reach]
+    redefined: set[Key]
+    unsafe: dict[Key, catalog.Reach]
     stale: list[str]
     failures: list[str]
     sizes: list[Any]
@@ -96,7 +94,7 @@ class Survey:
         return await self._compare(
             "hypertables",
             lambda state: (
-                (state.time_column, state.chunk_interval.fixed)
+                (state.time_column, state.chunk_interval)
                 if isinstance(state, HypertableState)
                 else None
             ),
@@ -106,7 +104,7 @@ class Survey:
     async def columnstores(self) -> Finding:
         return await self._compare(
             "relations",
-            lambda state: (state.columnstore, state.columnstore_after),
+            lambda state: state.columnstore,
             "another columnstore or none",
         )
 
@@ -165,9 +163,10 @@ class Survey:
     async def windows(self) -> Finding:
         facts = await self.facts()
         for state in facts.found.aggregates.values():
-            retention = facts.found.retention(state.source)
-            if retention is None or state.refresh is None:
+            source = facts.found.relations.get(state.source)
+            if source is None or source.retention is None or state.refresh is None:
                 continue
+            retention = source.retention
             start = state.refresh.start_offset
             if start is None or start.longest >= retention.shortest:
                 return failed(erasing(state.name, start, state.source[1], retention), _STOP)
@@ -175,7 +174,7 @@ class Survey:
             state = facts.found.aggregates[key]
             return failed(
                 f"The next refresh of {state.name} would erase its history: {state.source[1]} has "
-                f"lost rows up to {reach.since:%Y-%m-%d %H:%M %Z}, and the policy reaches further "
+                f"lost rows up to {reach.lost:%Y-%m-%d %H:%M %Z}, and the policy reaches further "
                 "back.",
                 _STOP,
             )
@@ -185,27 +184,20 @@ class Survey:
         self, kind: str, wanted: Callable[[State], object], difference: str
     ) -> Finding:
         facts = await self.facts()
-        declared = _states(facts.declared, kind)
-        found = dict(_states(facts.found, kind))
-        missing = [key[1] for key, _ in declared if key not in found]
+        declared = getattr(facts.declared, kind)
+        found = getattr(facts.found, kind)
+        missing = [state.name for key, state in declared.items() if key not in found]
         if missing:
             return failed(
                 f"The database has no {', '.join(missing)} as declared.",
                 f"Run `uv run alembic upgrade head`. If they are in no migration yet: {MIGRATE}",
             )
-        other = [key[1] for key, state in declared if wanted(found[key]) != wanted(state)]
+        other = [
+            state.name for key, state in declared.items() if wanted(found[key]) != wanted(state)
+        ]
         if other:
             return failed(f"The database gives {', '.join(other)} {difference}.", MIGRATE)
         return passed(f"All {kind} ({len(declared)}) are as declared.")
-
-
-def _states(states: Catalog, kind: str) -> list[tuple[catalog.Key, State]]:
-    chosen: list[tuple[catalog.Key, State]] = []
-    if kind != "aggregates":
-        chosen += states.hypertables.items()
-    if kind != "hypertables":
-        chosen += states.aggregates.items()
-    return chosen
 
 
 def _ask(connection: Connection) -> Facts:
@@ -240,9 +232,8 @@ def _ask(connection: Connection) -> Facts:
 
 def _stale(connection: Connection, found: Catalog) -> Iterable[str]:
     """Aggregates that lack a bucket which their policy should have materialized by now."""
-    quote = connection.dialect.identifier_preparer.quote
     stored = {
-        (row.schema, row.name): f"{quote(row.stored_schema)}.{quote(row.stored_name)}"
+        (row.schema, row.name): identifier(row.stored_schema, row.stored_name)
         for row in connection.execute(_STORED)
     }
     default = connection.dialect.default_schema_name
@@ -259,7 +250,7 @@ def _stale(connection: Connection, found: Catalog) -> Iterable[str]:
             end = f"{end} + INTERVAL '{declared.bucket}'"
         hypertable = found.hypertables.get(state.source)
         if hypertable is not None:
-            source = ".".join(quote(part) for part in (hypertable.schema, hypertable.name) if part)
+            source = identifier(*hypertable.key)
             time = quote(hypertable.time_column)
         else:
             below = declared.source

@@ -18,7 +18,6 @@ from sqlalchemy import (
     UniqueConstraint,
     literal_column,
 )
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql import visitors
@@ -26,7 +25,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from .errors import TimescaleDBError
 from .interval import Interval
-from .state import AggregateState, Columnstore, HypertableState, RefreshPolicy, ordering
+from .state import DIALECT, AggregateState, Columnstore, HypertableState, RefreshPolicy, ordering
 
 T = TypeVar("T")
 
@@ -144,11 +143,9 @@ class Hypertable(SchemaItem):
                 "differ in length; write days."
             )
         return HypertableState(
-            table.schema,
-            table.name,
-            self.time_column,
-            chunk_interval,
-            _columnstore(
+            schema=table.schema,
+            name=table.name,
+            columnstore=_columnstore(
                 table.name,
                 self.columnstore_after,
                 self._segment_by,
@@ -156,8 +153,9 @@ class Hypertable(SchemaItem):
                 self.time_column,
                 self.retention,
             ),
-            self.columnstore_after,
-            self.retention,
+            retention=self.retention,
+            time_column=self.time_column,
+            chunk_interval=Interval.of(chunk_interval.fixed),
         )
 
 
@@ -341,15 +339,14 @@ class ContinuousAggregate:
         """What a database must have."""
         source = self.source.table
         return AggregateState(
-            self.schema,
-            self.name,
-            (source.schema, source.name),
-            sql(self.query),
-            self.real_time,
-            self.columnstore,
-            self.columnstore_after,
-            self.retention,
-            RefreshPolicy(self.start_offset, self.end_offset, self.refresh_every),
+            schema=self.schema,
+            name=self.name,
+            columnstore=self.columnstore,
+            retention=self.retention,
+            source=(source.schema, source.name),
+            query=sql(self.query),
+            real_time=self.real_time,
+            refresh=RefreshPolicy(self.start_offset, self.end_offset, self.refresh_every),
         )
 
     def _check_levels(self) -> None:
@@ -436,12 +433,7 @@ def aggregates_of(table: Table) -> list[ContinuousAggregate]:
 
 def sql(query: Select[*tuple[Any, ...]]) -> str:
     """The text of a SELECT with its values written out, as SQLAlchemy writes it."""
-    return str(
-        query.compile(
-            dialect=PGDialect_psycopg(paramstyle="named"),  # type: ignore[no-untyped-call]
-            compile_kwargs={"literal_binds": True},
-        )
-    )
+    return str(query.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def _refuse_long_names(names: Iterable[str]) -> None:
@@ -481,7 +473,7 @@ def _columnstore(
             f"columnar at that of {after}; let columnstore_after be shorter, or None."
         )
     try:
-        return Columnstore(tuple(segment_by), ordering(order_by, time_column))
+        return Columnstore(tuple(segment_by), ordering(order_by, time_column), after)
     except ValueError as error:
         raise TimescaleDBError(
             f"{name} can't be ordered by {error}; write a column, with DESC behind it or not."

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import stamina
@@ -14,6 +14,7 @@ from ..database.bulk.tables import written_columns
 from . import catalog
 from .declarations import ContinuousAggregate, Hypertable, aggregates_of, hypertable_of
 from .errors import TimescaleDBError
+from .state import identifier
 
 # Another refresh of the same buckets, or a policy's, is under way.
 BUSY = {"55P03", "40001", "40P01"}
@@ -163,13 +164,11 @@ class _Bound:
 
 
 def _bound(connection: Connection, aggregate: ContinuousAggregate) -> _Bound:
-    schema, source = aggregate.schema, aggregate.source.name
-    reach = catalog.reach(connection, (schema, aggregate.name))
-    kept = catalog.read(connection).retention((schema, source))
-    dropped = kept and reach.now - timedelta(seconds=kept.shortest)
-    if dropped and (reach.since is None or reach.since < dropped):
-        return _Bound(aggregate.name, dropped, f"{source} drops what is older than {kept}")
-    return _Bound(aggregate.name, reach.since, f"{source} has lost older rows")
+    reach = catalog.reach(connection, (aggregate.schema, aggregate.name))
+    reason = "has lost older rows"
+    if reach.since != reach.lost:
+        reason = f"drops what is older than {aggregate.source.retention}"
+    return _Bound(aggregate.name, reach.since, f"{aggregate.source.name} {reason}")
 
 
 async def _watched(
@@ -251,8 +250,7 @@ async def _refresh(
         f"CALL refresh_continuous_aggregate(CAST(:name AS regclass), {since_}, {until_},"
         f" force => {aggregate.uneven})"
     )
-    quote = database.engine.dialect.identifier_preparer.quote
-    name = ".".join(quote(part) for part in (aggregate.schema, aggregate.name) if part)
+    name = identifier(aggregate.schema, aggregate.name)
     async with database.engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         before = await connection.scalar(text("SHOW statement_timeout"))

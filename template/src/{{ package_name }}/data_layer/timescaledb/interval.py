@@ -11,7 +11,7 @@ _DAYS = {"day": 1, "week": 7}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 _PART = re.compile(r"\s*(-?\d+)\s+([a-z]+?)s?(?=\s|$)")
-_CLOCK = re.compile(r"\s*(-?)(\d+):(\d\d):(\d\d)(?=\s|$)")
+_CLOCK = re.compile(r"\s*(-?)(\d+):-?(\d\d):-?(\d\d)(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)

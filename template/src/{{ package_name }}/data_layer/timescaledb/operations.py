@@ -2,13 +2,15 @@
 
 Each function is an operation of Alembic. All but `refresh_continuous_aggregate` run within the
 transaction of their migration, so a migration that fails leaves nothing of them behind; all may be
-run again.
+run again. `schema` is that of the relation; None is the default one.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, ParamSpec
+from dataclasses import dataclass, field
+from functools import wraps
+from inspect import signature
+from typing import Any, Concatenate, ParamSpec
 
 import stamina
 from alembic import op
@@ -18,43 +20,16 @@ from sqlalchemy.exc import DBAPIError
 
 from ..database import sqlstate
 from . import catalog
-from .declarations import erasing
 from .errors import TimescaleDBError
 from .extension import refuse, unavailable, unfit
 from .interval import Interval
-from .state import direction
+from .state import identifier, quote
 
 P = ParamSpec("P")
 
 
-@dataclass(eq=False)
-class TimescaleOperation(MigrateOperation):
-    """An operation; autogenerate sets what undoes it, and a note that stands above it."""
-
-    function: ClassVar[str]
-
-    inverse: MigrateOperation | None = field(default=None, init=False)
-    note: str = field(default="", init=False)
-
-    def reverse(self) -> MigrateOperation:
-        if self.inverse is None:
-            raise NotImplementedError(f"{self.function} does not know what undoes it.")
-        return self.inverse
-
-    def to_diff_tuple(self) -> tuple[Any, ...]:
-        return (self.function, *self.arguments().values())
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of the function that a migration calls."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
-
-    def run(self, migration: "Migration") -> None:
-        """Do it."""
-        raise NotImplementedError
-
-
 class Migration:
-    """The running migration, with the few things that operations need of it."""
+    """The running migration, or the script that is written of it."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -66,67 +41,52 @@ class Migration:
         return None if self.context.as_sql else self.context.connection
 
     def execute(self, statement: str) -> None:
-        self._operations.execute(catalog.ddl(statement))
+        """Run a statement.
 
-    def name(self, relation: str, schema: str | None) -> str:
-        """A relation as an identifier."""
-        quote = self.context.dialect.identifier_preparer.quote
-        return ".".join(quote(part) for part in (schema, relation) if part)
-
-    def column(self, name: str) -> str:
-        return self.context.dialect.identifier_preparer.quote(name)
-
-    def regclass(self, relation: str, schema: str | None) -> str:
-        """A relation as the text that TimescaleDB's functions take."""
-        return literal(self.name(relation, schema))
-
-    def key(self, relation: str, schema: str | None) -> catalog.Key:
-        default = self.context.dialect.default_schema_name
-        return (None if schema == default else schema), relation
-
-    def catalog(self) -> catalog.Catalog:
-        """What the database has by now; nothing when a script is written."""
-        connection = self.connection
-        return catalog.Catalog() if connection is None else catalog.read(connection)
-
-    def guard(self, relation: str) -> None:
-        """In a script, which knows no policies: let the server refuse those that erase history.
-
-        Args:
-            relation: what `regclass` gave, of the aggregate or of its source.
+        Raises:
+            TimescaleDBError: one of sql/ refuses, in its own words.
         """
-        if self.connection is None:
-            self.execute(catalog.statement("refuse_erasing").replace("<'relation'>", relation))
+        try:
+            self._operations.execute(catalog.ddl(statement))
+        except DBAPIError as error:
+            if sqlstate(error) != "P0001":
+                raise
+            raise TimescaleDBError(error.orig.diag.message_primary) from None  # type: ignore[union-attr]
+
+    def run(self, name: str, /, **parts: str) -> None:
+        """Run a statement of sql/."""
+        self.execute(catalog.statement(name, **parts))
 
 
-def literal(value: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + value.replace("'", "''") + "'"
+@dataclass(eq=False)
+class Call(MigrateOperation):
+    """A call of one of the functions below.
+
+    Attributes:
+        inverse: what undoes it; set by autogenerate.
+        note: stands above it in the migration.
+    """
+
+    function: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    inverse: MigrateOperation | None = field(default=None, init=False)
+    note: str = field(default="", init=False)
+
+    def reverse(self) -> MigrateOperation:
+        if self.inverse is None:
+            raise NotImplementedError(f"{self.function} does not know what undoes it.")
+        return self.inverse
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        return (self.function, *self.arguments, *self.options.values())
 
 
-def span(value: str | None) -> str:
-    """An interval as SQL writes it."""
-    return "NULL" if value is None else f"INTERVAL '{Interval.read(value)}'"
-
-
-@Operations.implementation_for(TimescaleOperation)
-def _run(operations: Operations, operation: TimescaleOperation) -> None:
-    operation.run(Migration(operations))
-
-
-def _function(operation: Callable[P, TimescaleOperation]) -> Callable[P, None]:
-    def invoke(*args: P.args, **kwargs: P.kwargs) -> None:
-        op.invoke(operation(*args, **kwargs))
-
-    invoke.__doc__ = operation.__doc__
-    return invoke
-
-
+@dataclass(eq=False)
 class Implied(MigrateOperation):
     """What another operation of the same migration does already; it writes nothing."""
 
-    def __init__(self, inverse: MigrateOperation) -> None:
-        self.inverse = inverse
+    inverse: MigrateOperation
 
     def reverse(self) -> MigrateOperation:
         return self.inverse
@@ -135,309 +95,262 @@ class Implied(MigrateOperation):
         return ("implied",)
 
 
-# ---------------------------------------------------------------------------------------
-# The extension
-# ---------------------------------------------------------------------------------------
-@dataclass(eq=False)
-class CreateExtension(TimescaleOperation):
+_BODIES: dict[str, Callable[..., None]] = {}
+
+
+def _operation(body: Callable[Concatenate[Migration, P], None]) -> Callable[P, None]:
+    @wraps(body)
+    def invoke(*args: P.args, **kwargs: P.kwargs) -> None:
+        op.invoke(call(invoke, *args, **kwargs))
+
+    _BODIES[body.__name__] = body
+    return invoke
+
+
+def call(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Call:
+    """The operation that a function stands for; what is at its default is left out."""
+    parameters = signature(function).parameters
+    options = {name: value for name, value in kwargs.items() if value != parameters[name].default}
+    return Call(function.__name__, args, options)
+
+
+@Operations.implementation_for(Call)
+def _run(operations: Operations, operation: Call) -> None:
+    body = _BODIES[operation.function]
+    body(Migration(operations), *operation.arguments, **operation.options)
+
+
+def literal(value: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _regclass(relation: str, schema: str | None) -> str:
+    """A relation as the text that TimescaleDB's functions take."""
+    return literal(identifier(schema, relation))
+
+
+def _span(value: str | None) -> str:
+    return "NULL" if value is None else f"INTERVAL '{Interval.read(value)}'"
+
+
+@_operation
+def create_extension(migration: Migration) -> None:
     """Create the extension, or refuse with a sentence and leave nothing behind.
 
     Raises:
         TimescaleDBError: TimescaleDB is absent, not preloaded, too old, or the Apache edition.
     """
-
-    function = "create_extension"
-
-    def run(self, migration: Migration) -> None:
-        connection = migration.connection
+    connection = migration.connection
+    if connection is not None:
+        refuse(unavailable(connection))
+    # The migration may be one without a transaction of its own.
+    with connection.begin_nested() if connection is not None else nullcontext():
+        migration.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         if connection is not None:
-            refuse(unavailable(connection))
-        with connection.begin_nested() if connection is not None else nullcontext():
-            migration.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-            if connection is not None:
-                # The edition shows only once the extension is there.
-                refuse(unfit(connection))
+            # The edition shows only once the extension is there.
+            refuse(unfit(connection))
 
 
-@dataclass(eq=False)
-class DropExtension(TimescaleOperation):
+@_operation
+def drop_extension(migration: Migration) -> None:
     """Drop the extension; refused by the server while a hypertable is left."""
-
-    function = "drop_extension"
-
-    def run(self, migration: Migration) -> None:
-        migration.execute("DROP EXTENSION IF EXISTS timescaledb")
+    migration.execute("DROP EXTENSION IF EXISTS timescaledb")
 
 
-# ---------------------------------------------------------------------------------------
-# Hypertables
-# ---------------------------------------------------------------------------------------
-@dataclass(eq=False)
-class CreateHypertable(TimescaleOperation):
+@_operation
+def create_hypertable(
+    migration: Migration,
+    table: str,
+    time_column: str,
+    *,
+    chunk_interval: str,
+    schema: str | None = None,
+) -> None:
     """Partition a table by time; the rows that it holds move into chunks.
 
     That locks the table and takes as long as copying it does.
     """
-
-    function = "create_hypertable"
-
-    table: str
-    time_column: str
-    chunk_interval: str = field(kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        migration.execute(
-            f"SELECT create_hypertable({migration.regclass(self.table, self.schema)}, "
-            f"by_range({literal(self.time_column)}, {span(self.chunk_interval)}), "
-            "create_default_indexes => false, migrate_data => true, if_not_exists => true)"
-        )
+    migration.execute(
+        f"SELECT create_hypertable({_regclass(table, schema)}, "
+        f"by_range({literal(time_column)}, {_span(chunk_interval)}), "
+        "create_default_indexes => false, migrate_data => true, if_not_exists => true)"
+    )
 
 
-@dataclass(eq=False)
-class ConvertToPlainTable(TimescaleOperation):
+@_operation
+def convert_to_plain_table(migration: Migration, table: str, *, schema: str | None = None) -> None:
     """Make a hypertable a plain table again, its rows, keys, indexes and rights included.
 
     The rows are copied. Its continuous aggregates must be dropped before, and so must policies of
     row-level security: the server refuses what the copy would lack.
     """
-
-    function = "convert_to_plain_table"
-
-    table: str
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        name = migration.name(self.table, self.schema)
-        plain = migration.name(f"plain_{self.table}"[:63], self.schema)
-        # On the server, as all of sql/, so that it can be written into a script as well.
-        migration.execute(
-            catalog.statement("convert_to_plain_table")
-            .replace("<name>", name)
-            .replace("<plain>", plain)
-            .replace("<'name'>", literal(name))
-            .replace("<'plain'>", literal(plain))
-            .replace("<new>", migration.column(self.table))
-        )
+    plain = f"plain_{table}"[:63]
+    # On the server, as all of sql/, so that it can be written into a script as well.
+    migration.run(
+        "convert_to_plain_table",
+        relation=_regclass(table, schema),
+        name=identifier(schema, table),
+        copy=_regclass(plain, schema),
+        plain=identifier(schema, plain),
+        new=quote(table),
+    )
 
 
-@dataclass(eq=False)
-class SetChunkInterval(TimescaleOperation):
+@_operation
+def set_chunk_interval(
+    migration: Migration, table: str, chunk_interval: str, *, schema: str | None = None
+) -> None:
     """Let the chunks made from now on span another time; those there are stay as they are."""
-
-    function = "set_chunk_interval"
-
-    table: str
-    chunk_interval: str
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        migration.execute(
-            f"SELECT set_chunk_time_interval({migration.regclass(self.table, self.schema)}, "
-            f"{span(self.chunk_interval)})"
-        )
+    migration.execute(
+        f"SELECT set_chunk_time_interval({_regclass(table, schema)}, {_span(chunk_interval)})"
+    )
 
 
-# ---------------------------------------------------------------------------------------
-# Columnstore and policies, of hypertables and of continuous aggregates
-# ---------------------------------------------------------------------------------------
-@dataclass(eq=False)
-class SetColumnstore(TimescaleOperation):
-    """Switch the columnstore on, or change how it lays out the chunks converted from now on."""
+@_operation
+def set_columnstore(
+    migration: Migration,
+    relation: str,
+    *,
+    segment_by: Sequence[str],
+    order_by: Sequence[str],
+    after: str | None,
+    aggregate: bool = False,
+    schema: str | None = None,
+) -> None:
+    """Convert chunks older than `after` to the columnstore; None converts no more.
 
-    function = "set_columnstore"
+    Chunks that are columnar already keep their layout.
 
-    relation: str
-    segment_by: Sequence[str] = field(kw_only=True)
-    order_by: Sequence[str] = field(kw_only=True)
-    aggregate: bool = field(default=False, kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        segment_by = ", ".join(migration.column(name) for name in self.segment_by)
-        order_by = ", ".join(_ordered(migration, item) for item in self.order_by)
-        name = migration.name(self.relation, self.schema)
-        migration.execute(
-            f"ALTER {_kind(self.aggregate)} {name} SET "
-            "(timescaledb.enable_columnstore = true, "
-            f"timescaledb.segmentby = {literal(segment_by)}, "
-            f"timescaledb.orderby = {literal(order_by)})"
-        )
-
-
-def _kind(aggregate: bool) -> str:
-    return "MATERIALIZED VIEW" if aggregate else "TABLE"
-
-
-def _ordered(migration: Migration, item: str) -> str:
-    name, way = direction(item)
-    return f"{migration.column(name)}{way}"
+    Args:
+        order_by: as SQL writes it, such as `"at DESC"`.
+        aggregate: the relation is a continuous aggregate.
+    """
+    _alter(
+        migration,
+        identifier(schema, relation),
+        aggregate,
+        "timescaledb.enable_columnstore = true, "
+        f"timescaledb.segmentby = {literal(', '.join(map(quote, segment_by)))}, "
+        f"timescaledb.orderby = {literal(', '.join(order_by))}",
+    )
+    name = _regclass(relation, schema)
+    # An existing policy with another age would stay, with a warning and nothing more.
+    migration.execute(f"CALL remove_columnstore_policy({name}, if_exists => true)")
+    if after is not None:
+        migration.execute(f"CALL add_columnstore_policy({name}, after => {_span(after)})")
 
 
-@dataclass(eq=False)
-class DisableColumnstore(TimescaleOperation):
+@_operation
+def disable_columnstore(
+    migration: Migration, relation: str, *, aggregate: bool = False, schema: str | None = None
+) -> None:
     """Switch the columnstore off; chunks that are columnar become rows again."""
-
-    function = "disable_columnstore"
-
-    relation: str
-    aggregate: bool = field(default=False, kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        relation = migration.regclass(self.relation, self.schema)
-        migration.execute(f"CALL remove_columnstore_policy({relation}, if_exists => true)")
-        migration.execute(
-            "DO $$ DECLARE chunk regclass; BEGIN "
-            f"FOR chunk IN SELECT show_chunks({relation}) LOOP "
-            "CALL convert_to_rowstore(chunk, if_columnstore => true); END LOOP; END $$"
-        )
-        name = migration.name(self.relation, self.schema)
-        migration.execute(
-            f"ALTER {_kind(self.aggregate)} {name} SET (timescaledb.enable_columnstore = false)"
-        )
+    name = _regclass(relation, schema)
+    migration.execute(f"CALL remove_columnstore_policy({name}, if_exists => true)")
+    migration.execute(
+        f"DO $$ DECLARE chunk regclass; BEGIN FOR chunk IN SELECT show_chunks({name}) LOOP "
+        "CALL convert_to_rowstore(chunk, if_columnstore => true); END LOOP; END $$"
+    )
+    _alter(
+        migration,
+        identifier(schema, relation),
+        aggregate,
+        "timescaledb.enable_columnstore = false",
+    )
 
 
-@dataclass(eq=False)
-class SetColumnstorePolicy(TimescaleOperation):
-    """Convert chunks to the columnstore when they are older than `after`."""
-
-    function = "set_columnstore_policy"
-
-    relation: str
-    after: str = field(kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        relation = migration.regclass(self.relation, self.schema)
-        # An existing policy with another age would stay, with a warning and nothing more.
-        migration.execute(f"CALL remove_columnstore_policy({relation}, if_exists => true)")
-        migration.execute(f"CALL add_columnstore_policy({relation}, after => {span(self.after)})")
+def _alter(migration: Migration, name: str, aggregate: bool, settings: str) -> None:
+    kind = "MATERIALIZED VIEW" if aggregate else "TABLE"
+    migration.execute(f"ALTER {kind} {name} SET ({settings})")
 
 
-@dataclass(eq=False)
-class RemoveColumnstorePolicy(TimescaleOperation):
-    """Convert no more chunks; those that are columnar stay so."""
-
-    function = "remove_columnstore_policy"
-
-    relation: str
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        relation = migration.regclass(self.relation, self.schema)
-        migration.execute(f"CALL remove_columnstore_policy({relation}, if_exists => true)")
-
-
-@dataclass(eq=False)
-class SetRetentionPolicy(TimescaleOperation):
+@_operation
+def set_retention_policy(
+    migration: Migration, relation: str, *, drop_after: str, schema: str | None = None
+) -> None:
     """Drop chunks when all that they hold is older than `drop_after`.
 
     Raises:
         TimescaleDBError: a continuous aggregate is refreshed from further back, which would erase
             its history.
     """
-
-    function = "set_retention_policy"
-
-    relation: str
-    drop_after: str = field(kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        drop_after = Interval.of(self.drop_after)
-        key = migration.key(self.relation, self.schema)
-        for state in migration.catalog().aggregates.values():
-            if state.source == key and state.refresh is not None:
-                _refuse_erasing(state.name, state.refresh.start_offset, self.relation, drop_after)
-        relation = migration.regclass(self.relation, self.schema)
-        migration.execute(f"SELECT remove_retention_policy({relation}, if_exists => true)")
-        migration.execute(
-            f"SELECT add_retention_policy({relation}, drop_after => {span(self.drop_after)})"
-        )
-        migration.guard(relation)
+    name = _forget_retention(migration, relation, schema)
+    migration.execute(f"SELECT add_retention_policy({name}, drop_after => {_span(drop_after)})")
+    migration.run("refuse_erasing", relation=name)
 
 
-@dataclass(eq=False)
-class RemoveRetentionPolicy(TimescaleOperation):
+@_operation
+def remove_retention_policy(
+    migration: Migration, relation: str, *, schema: str | None = None
+) -> None:
     """Keep the data from now on."""
-
-    function = "remove_retention_policy"
-
-    relation: str
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        relation = migration.regclass(self.relation, self.schema)
-        migration.execute(f"SELECT remove_retention_policy({relation}, if_exists => true)")
+    _forget_retention(migration, relation, schema)
 
 
-# ---------------------------------------------------------------------------------------
-# Continuous aggregates
-# ---------------------------------------------------------------------------------------
-@dataclass(eq=False)
-class CreateContinuousAggregate(TimescaleOperation):
+def _forget_retention(migration: Migration, relation: str, schema: str | None) -> str:
+    name = _regclass(relation, schema)
+    migration.run("remember_dropped", relation=name)
+    migration.execute(f"SELECT remove_retention_policy({name}, if_exists => true)")
+    return name
+
+
+@_operation
+def create_continuous_aggregate(
+    migration: Migration,
+    name: str,
+    query: str,
+    *,
+    real_time: bool = False,
+    schema: str | None = None,
+) -> None:
     """Create a continuous aggregate without data; `refresh_continuous_aggregate` fills it."""
-
-    function = "create_continuous_aggregate"
-
-    name: str
-    query: str
-    real_time: bool = field(default=False, kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        materialized_only = "false" if self.real_time else "true"
-        migration.execute(
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {migration.name(self.name, self.schema)} WITH "
-            f"(timescaledb.continuous, timescaledb.materialized_only = {materialized_only}) AS\n"
-            f"{self.query.strip()}\nWITH NO DATA"
-        )
+    migration.execute(
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {identifier(schema, name)} WITH "
+        f"(timescaledb.continuous, timescaledb.materialized_only = {not real_time}) AS\n"
+        f"{query.strip()}\nWITH NO DATA"
+    )
 
 
-@dataclass(eq=False)
-class DropContinuousAggregate(TimescaleOperation):
+@_operation
+def drop_continuous_aggregate(
+    migration: Migration, name: str, *, rebuilt: bool = False, schema: str | None = None
+) -> None:
     """Drop a continuous aggregate with its policies and all that it has materialized.
 
-    With `rebuilt`, when it is created again below, the server refuses to lose buckets that its
-    source has no rows for any more.
+    Raises:
+        TimescaleDBError: it is `rebuilt`, which means created again below, and that would lose
+            buckets that its source has no rows for any more.
     """
-
-    function = "drop_continuous_aggregate"
-
-    name: str
-    rebuilt: bool = field(default=False, kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        name = migration.name(self.name, self.schema)
-        if self.rebuilt:
-            relation = migration.regclass(self.name, self.schema)
-            migration.execute(catalog.statement("refreshable_since"))
-            migration.execute(catalog.statement("refuse_loss").replace("<'name'>", relation))
-        migration.execute(f"DROP MATERIALIZED VIEW IF EXISTS {name}")
+    if rebuilt:
+        migration.run("reach")
+        migration.run("refuse_loss", relation=_regclass(name, schema))
+    migration.execute(f"DROP MATERIALIZED VIEW IF EXISTS {identifier(schema, name)}")
 
 
-@dataclass(eq=False)
-class SetRealTime(TimescaleOperation):
+@_operation
+def set_real_time(
+    migration: Migration, name: str, real_time: bool, *, schema: str | None = None
+) -> None:
     """Let an aggregate answer with what its source holds beyond the last refresh, or not."""
-
-    function = "set_real_time"
-
-    name: str
-    real_time: bool
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        materialized_only = "false" if self.real_time else "true"
-        migration.execute(
-            f"ALTER MATERIALIZED VIEW {migration.name(self.name, self.schema)} "
-            f"SET (timescaledb.materialized_only = {materialized_only})"
-        )
+    _alter(
+        migration,
+        identifier(schema, name),
+        True,
+        f"timescaledb.materialized_only = {not real_time}",
+    )
 
 
-@dataclass(eq=False)
-class SetRefreshPolicy(TimescaleOperation):
+@_operation
+def set_refresh_policy(
+    migration: Migration,
+    name: str,
+    *,
+    start_offset: str | None,
+    end_offset: str | None,
+    every: str,
+    schema: str | None = None,
+) -> None:
     """Refresh an aggregate on schedule, from `start_offset` to `end_offset` before now.
 
     Where its source has lost rows within that window, the policy begins after them.
@@ -446,96 +359,41 @@ class SetRefreshPolicy(TimescaleOperation):
         TimescaleDBError: its source drops data within that window, so that the refresh would erase
             history.
     """
-
-    function = "set_refresh_policy"
-
-    name: str
-    start_offset: str | None = field(kw_only=True)
-    end_offset: str | None = field(kw_only=True)
-    every: str = field(kw_only=True)
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        found = migration.catalog()
-        state = found.aggregates.get(migration.key(self.name, self.schema))
-        if state is not None and (retention := found.retention(state.source)):
-            start_offset = None if self.start_offset is None else Interval.read(self.start_offset)
-            _refuse_erasing(self.name, start_offset, state.source[1], retention)
-        name = migration.regclass(self.name, self.schema)
-        migration.execute(catalog.statement("refreshable_since"))
-        migration.execute(
-            catalog.statement("set_refresh_policy")
-            .replace("<'name'>", name)
-            .replace("<start>", span(self.start_offset))
-            .replace("<end>", span(self.end_offset))
-            .replace("<every>", span(self.every))
-        )
-        migration.guard(name)
+    relation = _regclass(name, schema)
+    migration.run("reach")
+    migration.run(
+        "set_refresh_policy",
+        relation=relation,
+        start=_span(start_offset),
+        end=_span(end_offset),
+        every=_span(every),
+    )
+    migration.run("refuse_erasing", relation=relation)
 
 
-def _refuse_erasing(
-    aggregate: str, start_offset: Interval | None, source: str, retention: Interval
-) -> None:
-    if start_offset is None or start_offset.longest >= retention.shortest:
-        raise TimescaleDBError(erasing(aggregate, start_offset, source, retention))
-
-
-@dataclass(eq=False)
-class RemoveRefreshPolicy(TimescaleOperation):
+@_operation
+def remove_refresh_policy(migration: Migration, name: str, *, schema: str | None = None) -> None:
     """Refresh an aggregate no more by itself."""
-
-    function = "remove_refresh_policy"
-
-    name: str
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        name = migration.regclass(self.name, self.schema)
-        migration.execute(f"SELECT remove_continuous_aggregate_policy({name}, if_exists => true)")
+    relation = _regclass(name, schema)
+    migration.execute(f"SELECT remove_continuous_aggregate_policy({relation}, if_exists => true)")
 
 
-@dataclass(eq=False)
-class RefreshContinuousAggregate(TimescaleOperation):
+@_operation
+def refresh_continuous_aggregate(
+    migration: Migration, name: str, *, schema: str | None = None
+) -> None:
     """Materialize all that the source of an aggregate holds for certain.
 
     Runs outside the migration's transaction: what the migration did before is committed then.
     Refresh before the policies of the aggregate are set, since theirs would get in the way.
     """
-
-    function = "refresh_continuous_aggregate"
-
-    name: str
-    schema: str | None = field(default=None, kw_only=True)
-
-    def run(self, migration: Migration) -> None:
-        name = migration.regclass(self.name, self.schema)
-        statement = catalog.statement("refresh").replace("<'name'>", name)
-        with migration.context.autocommit_block():
-            migration.execute(catalog.statement("refreshable_since"))
-            # A policy's refresh of the same aggregate may be running.
-            for attempt in stamina.retry_context(
-                on=lambda error: isinstance(error, DBAPIError) and sqlstate(error) == "55P03",
-                attempts=10,
-                timeout=60,
-            ):
-                with attempt:
-                    migration.execute(statement)
-
-
-create_extension = _function(CreateExtension)
-drop_extension = _function(DropExtension)
-create_hypertable = _function(CreateHypertable)
-convert_to_plain_table = _function(ConvertToPlainTable)
-set_chunk_interval = _function(SetChunkInterval)
-set_columnstore = _function(SetColumnstore)
-disable_columnstore = _function(DisableColumnstore)
-set_columnstore_policy = _function(SetColumnstorePolicy)
-remove_columnstore_policy = _function(RemoveColumnstorePolicy)
-set_retention_policy = _function(SetRetentionPolicy)
-remove_retention_policy = _function(RemoveRetentionPolicy)
-create_continuous_aggregate = _function(CreateContinuousAggregate)
-drop_continuous_aggregate = _function(DropContinuousAggregate)
-set_real_time = _function(SetRealTime)
-set_refresh_policy = _function(SetRefreshPolicy)
-remove_refresh_policy = _function(RemoveRefreshPolicy)
-refresh_continuous_aggregate = _function(RefreshContinuousAggregate)
+    with migration.context.autocommit_block():
+        migration.run("reach")
+        # A policy's refresh of the same aggregate may be running.
+        for attempt in stamina.retry_context(
+            on=lambda error: isinstance(error, DBAPIError) and sqlstate(error) == "55P03",
+            attempts=10,
+            timeout=60,
+        ):
+            with attempt:
+                migration.run("refresh", relation=_regclass(name, schema))

@@ -4,15 +4,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
 from .interval import Interval
+
+Key = tuple[str | None, str]
+
+DIALECT = PGDialect_psycopg(paramstyle="named")  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
 class Columnstore:
-    """How rows are laid out once they are old: grouped by `segment_by`, sorted by `order_by`."""
+    """How rows are laid out once they are as old as `after`; `order_by` as SQL writes it."""
 
     segment_by: tuple[str, ...]
     order_by: tuple[str, ...]
+    after: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +31,52 @@ class RefreshPolicy:
     every: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class HypertableState:
-    """A hypertable with its policies; None where it has none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What both have; None where there is none, and for the default schema."""
 
     schema: str | None
     name: str
+    columnstore: Columnstore | None
+    retention: Interval | None
+
+    @property
+    def key(self) -> Key:
+        """The schema and the name."""
+        return self.schema, self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HypertableState(State):
+    """A hypertable with its policies."""
+
     time_column: str
     chunk_interval: Interval
-    columnstore: Columnstore | None
-    columnstore_after: Interval | None
-    retention: Interval | None
 
 
-@dataclass(frozen=True, slots=True)
-class AggregateState:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregateState(State):
     """A continuous aggregate with its policies; `source` is the relation that it selects from."""
 
-    schema: str | None
-    name: str
-    source: tuple[str | None, str]
+    source: Key
     query: str
     real_time: bool
-    columnstore: Columnstore | None
-    columnstore_after: Interval | None
-    retention: Interval | None
     refresh: RefreshPolicy | None
+
+
+def quote(name: str) -> str:
+    """A name as SQL writes it."""
+    return DIALECT.identifier_preparer.quote(name)
+
+
+def unquoted(name: str) -> str:
+    """A name without SQL's quotes."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def identifier(schema: str | None, name: str) -> str:
+    """A relation as SQL writes it."""
+    return ".".join(quote(part) for part in (schema, name) if part)
 
 
 _ORDER = re.compile(
@@ -60,35 +87,15 @@ _ORDER = re.compile(
 
 def ordering(items: Sequence[str], time_column: str) -> tuple[str, ...]:
     """Columns to order by, in one spelling; the time column, newest first, ends them."""
-    spelled = []
-    names = set()
+    spelled = {}
     for item in items:
         match = _ORDER.fullmatch(item)
         if match is None:
             raise ValueError(item)
-        name = unquoted(match["name"])
         descending = (match["way"] or "").lower() == "desc"
-        nulls = (match["nulls"] or "").lower()
+        nulls = (match["nulls"] or "").upper()
         # NULLS FIRST is what DESC means by itself, and NULLS LAST what ASC means.
-        unusual = nulls and (nulls == "first") != descending
-        names.add(name)
-        spelled.append(
-            name + (" DESC" if descending else "") + (f" NULLS {nulls.upper()}" if unusual else "")
-        )
-    if time_column not in names:
-        spelled.append(f"{time_column} DESC")
-    return tuple(spelled)
-
-
-_WAY = re.compile(r"(?: DESC)?(?: NULLS (?:FIRST|LAST))?$")
-
-
-def direction(item: str) -> tuple[str, str]:
-    """The column of an item that `ordering` has spelled, and what stands behind it."""
-    begin = _WAY.search(item).start()  # type: ignore[union-attr]
-    return item[:begin], item[begin:]
-
-
-def unquoted(name: str) -> str:
-    """An identifier without SQL's quotes."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+        unusual = nulls and (nulls == "FIRST") != descending
+        spelled[unquoted(match["name"])] = " DESC" * descending + f" NULLS {nulls}" * bool(unusual)
+    spelled.setdefault(time_column, " DESC")
+    return tuple(quote(name) + way for name, way in spelled.items())

@@ -3,7 +3,7 @@
 -- go with the hypertable.
 DO $convert$
 DECLARE
-    hypertable regclass := <'name'>;
+    hypertable regclass := <relation>;
     definitions text[];
     definition text;
     names text;
@@ -65,12 +65,12 @@ BEGIN
         SELECT
             attname AS name,
             attidentity <> '' AS is_identity,
-            pg_get_serial_sequence(<'name'>, attname) AS sequence
+            pg_get_serial_sequence(<relation>, attname) AS sequence
         FROM pg_attribute WHERE attrelid = hypertable AND attnum > 0 AND NOT attisdropped
     LOOP
         IF item.is_identity THEN
             PERFORM setval(
-                pg_get_serial_sequence(<'plain'>, item.name), nextval(item.sequence), false
+                pg_get_serial_sequence(<copy>, item.name), nextval(item.sequence), false
             );
         ELSIF item.sequence IS NOT NULL THEN
             EXECUTE format('ALTER SEQUENCE %s OWNED BY <plain>.%I', item.sequence, item.name);
