@@ -22,13 +22,14 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     SmallInteger,
+    String,
     Table,
     Text,
     Time,
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TIME, TIMESTAMP
 
 from my_project.data_layer.database import Database, DatabaseSettings, RowRejected
 from my_project.data_layer.duckdb import (
@@ -359,6 +360,9 @@ HELD: list[tuple[str, Any, str]] = [
     ("""'{"n": 1.00000000000000000000001}'::JSON""", JSONB(), '{"n": 1.00000000000000000000001}'),
     ("{'n': 1.5::DECIMAL(2, 1)}::JSON", JSONB(), '{"n": 1.5}'),
     ("[[1], [2]]", ARRAY(Integer(), dimensions=2), "{{1},{2}}"),
+    ("'ab'", String(2), "ab"),
+    ("TIMESTAMP '1969-12-31 23:59:59'", TIMESTAMP(precision=0), "1969-12-31 23:59:59"),
+    ("TIME '10:00:00.123'", TIME(precision=3), "10:00:00.123"),
 ]
 
 
@@ -382,7 +386,12 @@ async def test_a_result_of_another_type_is_taken_where_nothing_changes(
         ("TIMESTAMP_NS '2024-01-01 00:00:00.123456789'", DateTime(), "c holds .* nanoseconds"),
         ("TIME_NS '10:00:00.123456789'", Time(), "c holds .* nanoseconds"),
         ("[['infinity'::TIMESTAMP]]", ARRAY(DateTime()), "c holds an infinite time"),
-        ("'no UUID'", Uuid(), "c holds a text that is no UUID"),
+        ("[TIMESTAMP_NS '2024-01-01']", ARRAY(DateTime()), "c holds .* nanoseconds"),
+        ("'no UUID'", Uuid(), "c holds a text that is no UUID; let the query"),
+        ("'ab '", String(2), "c holds a text of more than 2 characters"),
+        ("['a', 'ab ']", ARRAY(String(2)), "c holds a text of more than 2 characters"),
+        ("TIMESTAMP '2024-01-01 00:00:00.1'", TIMESTAMP(precision=0), "more than 0 digits of a"),
+        ("TIME '10:00:00.1234'", TIME(precision=3), "c holds a time with more than 3 digits"),
     ],
 )
 async def test_a_value_that_python_has_not_is_refused_by_name(

@@ -17,6 +17,10 @@ from .errors import DuckDBError
 # What Python's date and datetime span, as Arrow counts: days, and microseconds of a day.
 _DAYS = (-719_162, 2_932_896)
 _A_DAY = 86_400_000_000
+_NO_TIME = (
+    "an infinite time, one outside of the years 1 to 9999, 24:00, or nanoseconds, which Python has "
+    "not"
+)
 
 # Arrow has these types of DuckDB only under the name of another one.
 _DISGUISED = re.compile(r"\b(UHUGEINT|BIT|TIME WITH TIME ZONE)\b")
@@ -160,17 +164,70 @@ def rows(batch: Any, table: Table, faults: Mapping[str, str]) -> Iterator[tuple[
         # To DuckDB a NULL without a type is an INTEGER.
         if name in faults and array.null_count < len(array):
             raise DuckDBError(faults[name])
-        values = _values(array, name)
-        convert = _converter(table.columns[name].type) if name in table.columns else None
-        if convert is not None:
-            try:
-                values = [None if value is None else convert(value) for value in values]
-            except ValueError:
-                raise DuckDBError(
-                    f"The column {name} holds a text that is no UUID; nothing is written."
-                ) from None
+        column = table.columns[name].type if name in table.columns else sql.NullType()
+        try:
+            values = _values(array, column)
+        except ValueError as error:
+            raise DuckDBError(
+                f"The column {name} holds {error}; let the query cast, replace or leave out these "
+                "values. Nothing is written."
+            ) from None
         columns.append(values)
     return zip(*columns, strict=True)
+
+
+def _values(array: Any, column: sql.TypeEngine[Any]) -> list[Any]:
+    """The values of an array.
+
+    Raises:
+        ValueError: what of them Python or the column does not hold.
+    """
+    kind = array.type
+    if arrow.is_timestamp(kind):
+        kind = pa.timestamp("us", kind.tz)
+    elif arrow.is_time(kind):
+        kind = pa.time64("us")
+    # To microseconds, which Python counts; the cast fails where that would lose something.
+    try:
+        array = array.cast(kind)
+    except pa.ArrowInvalid:
+        raise ValueError(_NO_TIME) from None
+    leaves = array
+    while _is_list(leaves.type):
+        leaves = leaves.flatten()
+    if leaves.null_count < len(leaves):
+        _check_leaves(leaves, column.item_type if isinstance(column, sql.ARRAY) else column)
+    convert = _converter(column)
+    values = array.to_pylist()
+    return [None if one is None else convert(one) for one in values] if convert else list(values)
+
+
+def _check_leaves(leaves: Any, column: sql.TypeEngine[Any]) -> None:
+    kind = leaves.type
+    if arrow.is_string(kind) or arrow.is_large_string(kind):
+        most = getattr(column, "length", None)
+        # PostgreSQL cuts blanks off the end of a text that is too long.
+        if most is not None and pc.max(pc.utf8_length(leaves)).as_py() > most:
+            raise ValueError(f"a text of more than {most} characters")
+    elif arrow.is_date32(kind):
+        _check_between(leaves.view(pa.int32()), *_DAYS)
+    elif arrow.is_timestamp(kind) or arrow.is_time(kind):
+        if getattr(kind, "unit", "us") != "us":
+            raise ValueError(_NO_TIME)
+        moments = leaves.view(pa.int64())
+        first, last = _DAYS if arrow.is_timestamp(kind) else (0, 0)
+        _check_between(moments, first * _A_DAY, (last + 1) * _A_DAY - 1)
+        digits = getattr(column, "precision", None)
+        if digits is not None:
+            step = 10 ** (6 - digits)
+            if moments != pc.multiply(pc.divide(moments, step), step):
+                raise ValueError(f"a time with more than {digits} digits of a second")
+
+
+def _check_between(numbers: Any, low: int, high: int) -> None:
+    found = pc.min_max(numbers).as_py()
+    if not low <= found["min"] <= found["max"] <= high:
+        raise ValueError(_NO_TIME)
 
 
 def _converter(column: sql.TypeEngine[Any]) -> Convert | None:
@@ -182,53 +239,18 @@ def _converter(column: sql.TypeEngine[Any]) -> Convert | None:
         case sql.Integer():
             return int
         case sql.Uuid(as_uuid=True):
-            return lambda value: UUID(value)
+            return _uuid
     return None
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError("a text that is no UUID") from None
 
 
 def _each(items: Any, convert: Convert) -> Any:
     if isinstance(items, list):
         return [_each(item, convert) for item in items]
     return None if items is None else convert(items)
-
-
-def _values(array: Any, name: str) -> list[Any]:
-    # Python counts microseconds; the cast fails where that would lose something.
-    kind, exact = array.type, True
-    if arrow.is_timestamp(kind) and kind.unit == "ns":
-        kind = pa.timestamp("us", kind.tz)
-    elif arrow.is_time(kind):
-        kind = pa.time64("us")
-    try:
-        array = array.cast(kind)
-    except pa.ArrowInvalid:
-        exact = False
-    leaves = array
-    while _is_list(leaves.type):
-        leaves = leaves.flatten()
-    if not exact or not _holdable(leaves):
-        raise DuckDBError(
-            f"The column {name} holds an infinite time, one outside of the years 1 to 9999, "
-            "24:00, or nanoseconds, which Python has not; let the query replace or leave out these "
-            "values. Nothing is written."
-        )
-    return list(array.to_pylist())
-
-
-def _holdable(array: Any) -> bool:
-    if len(array) == array.null_count:
-        return True
-    first, last = _DAYS
-    if arrow.is_timestamp(array.type):
-        per_day = {"s": 86_400, "ms": 86_400_000, "us": _A_DAY}.get(array.type.unit)
-        if per_day is None:
-            return False
-        low, high, kind = first * per_day, (last + 1) * per_day - 1, pa.int64()
-    elif arrow.is_date32(array.type):
-        low, high, kind = first, last, pa.int32()
-    elif arrow.is_time64(array.type):
-        low, high, kind = 0, _A_DAY - 1, pa.int64()
-    else:
-        return True
-    found = pc.min_max(array.view(kind))
-    return bool(low <= found["min"].as_py() and found["max"].as_py() <= high)
