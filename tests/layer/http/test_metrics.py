@@ -1,9 +1,20 @@
 import asyncio
+import os
 import re
+import socket
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from fastapi import APIRouter, FastAPI
 from httpx2 import AsyncClient
 
+import my_project
 from my_project.data_layer.database import DatabaseSettings
 from my_project.data_layer.http import DatabaseDependency, create_api
 from tests.layer import PATIENCE
@@ -111,3 +122,121 @@ async def test_two_applications_in_one_process_count_apart(
         await first.get("/nowhere")
         assert handlers(await metrics(first)) == {"none"}
         assert handlers(await metrics(second)) == set()
+
+
+@contextmanager
+def workers(folder: Path, database_url: str, **environment: str) -> Iterator[str]:
+    """Two workers of uvicorn with the application; yields the URL when both of them serve."""
+    package = Path(my_project.__file__).parent
+    (folder / "serving.py").write_text(
+        textwrap.dedent(
+            f"""
+            import os
+            from {package.name}.data_layer.http import create_api
+
+            def create_app():
+                app = create_api("test")
+
+                @app.get("/who")
+                async def who() -> int:
+                    return os.getpid()
+
+                return app
+            """
+        )
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["uvicorn", "serving:create_app", "--factory", f"--port={port}", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{folder}{os.pathsep}{package.parent}",
+            "DATABASE_URL": database_url,
+            **environment,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        started = 0
+        while started < 2:
+            line = process.stderr.readline()
+            assert line
+            started += "Application startup complete" in line
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+async def test_each_of_several_workers_tells_the_requests_of_all(
+    tmp_path: Path, database_settings: DatabaseSettings
+) -> None:
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    url = database_settings.url.get_secret_value()
+    asked: Counter[int] = Counter()
+    told = set()
+    with workers(tmp_path, url, PROMETHEUS_MULTIPROC_DIR=str(counts)) as base:
+        # A connection stays with its worker, so each request makes one of its own.
+        async with asyncio.timeout(PATIENCE):
+            while len(asked) < 2 or sum(asked.values()) < 20:
+                async with AsyncClient(base_url=base) as client:
+                    asked[(await client.get("/who")).json()] += 1
+        for _ in range(20):
+            async with AsyncClient(base_url=base) as client:
+                samples = await metrics(client)
+            told.add(samples['http_requests_total{handler="/who",method="GET",status="200"}'])
+            assert not any(name.startswith(("database_pool", "process_")) for name in samples)
+    assert told == {sum(asked.values())}
+
+
+async def test_several_workers_without_a_folder_for_their_counts_are_refused(
+    tmp_path: Path, database_settings: DatabaseSettings
+) -> None:
+    with workers(tmp_path, database_settings.url.get_secret_value()) as base:
+        async with AsyncClient(base_url=base) as client:
+            response = await client.get("/metrics")
+    assert response.status_code == 503
+    assert "set PROMETHEUS_MULTIPROC_DIR" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "concurrency", "several"),
+    [
+        (["app:app", "--workers", "4"], "", True),
+        (["app:app", "--workers=4"], "1", True),
+        (["-w", "4", "app:app"], "", True),
+        (["-w4", "app:app"], "", True),
+        (["app:app"], "2", True),
+        (["app:app"], "1", False),
+        (["app:app"], "", False),
+        (["app:app", "--workers", "1"], "4", False),
+        (["app:app", "--ws-workers-4"], "", False),
+    ],
+)
+async def test_the_command_says_how_many_workers_there_are(
+    client: AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    concurrency: str,
+    several: bool,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["uvicorn", *arguments])
+    monkeypatch.setenv("WEB_CONCURRENCY", concurrency)
+
+    assert (await client.get("/metrics")).status_code == (503 if several else 200)
+
+
+def test_a_folder_for_the_counts_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_settings: DatabaseSettings
+) -> None:
+    for folder in ("", str(tmp_path / "nowhere")):
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", folder)
+        with pytest.raises(SystemExit, match="PROMETHEUS_MULTIPROC_DIR names .* is no folder"):
+            create_api("test", settings=database_settings)

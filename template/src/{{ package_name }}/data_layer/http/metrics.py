@@ -1,7 +1,11 @@
 """Prometheus metrics: requests by route template, and the connection pool."""
 
+import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from http import HTTPMethod
+from pathlib import Path
 from time import perf_counter
 
 from fastapi import FastAPI, Request, Response
@@ -16,12 +20,17 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from sqlalchemy import QueuePool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..database import Database
+from .problems import Unavailable
+
+# Where the workers of one application write their counts, for any of them to add them up.
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 # The monitoring does not count itself.
 UNCOUNTED = ("/metrics", "/health/")
@@ -100,8 +109,19 @@ class PoolCollector(Collector):
 def install(app: FastAPI) -> None:
     """Count the requests of `app` and serve `/metrics`.
 
-    The registry is the application's own, so two applications in one process don't clash.
+    The registry is the application's own, so two applications in one process don't clash. Where
+    `PROMETHEUS_MULTIPROC_DIR` names a folder, `/metrics` has the requests of all workers, and
+    nothing else, since the state of one is not that of all.
+
+    Raises:
+        SystemExit: the folder is not there.
     """
+    folder = os.environ.get(SHARED_FOLDER)
+    if folder is not None and not (folder and Path(folder).is_dir()):
+        raise SystemExit(
+            f"{SHARED_FOLDER} names {folder or 'nothing'}, which is no folder; make an empty one "
+            "before the workers start, or unset it."
+        )
     registry = CollectorRegistry()
     # A module adds its collectors while it is open.
     app.state.metrics = registry
@@ -109,7 +129,22 @@ def install(app: FastAPI) -> None:
         collector(registry=registry)
     registry.register(PoolCollector(lambda: getattr(app.state, "database", None)))
     app.add_middleware(RequestMetrics, registry=registry)
+    answered = registry
+    if folder is not None:
+        answered = CollectorRegistry()
+        MultiProcessCollector(answered, folder)  # type: ignore[no-untyped-call]
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        if folder is None and _workers() > 1:
+            raise Unavailable(
+                "Each of several workers would answer with its own numbers: set "
+                f"{SHARED_FOLDER} to an empty folder, or start one worker a port."
+            )
+        return Response(generate_latest(answered), media_type=CONTENT_TYPE_LATEST)
+
+
+def _workers() -> int:
+    """How many workers the command asks for; those of uvicorn and gunicorn share its arguments."""
+    told = re.search(r"(?:^| )(?:--workers|-w)[ =]?(\d+)", " ".join(sys.argv[1:]))
+    return int(told[1] if told else os.environ.get("WEB_CONCURRENCY") or 1)
