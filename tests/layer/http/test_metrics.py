@@ -238,5 +238,5 @@ def test_a_folder_for_the_counts_that_is_not_there_is_refused(
 ) -> None:
     for folder in ("", str(tmp_path / "nowhere")):
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", folder)
-        with pytest.raises(SystemExit, match="PROMETHEUS_MULTIPROC_DIR names .* is no folder"):
+        with pytest.raises(SystemExit, match=r"PROMETHEUS_MULTIPROC_DIR names .* is no folder"):
             create_api("test", settings=database_settings)
