@@ -6,10 +6,10 @@ from collections.abc import Callable
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import CreateTableOp, DropTableOp, MigrateOperation, UpgradeOps
+from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Connection, MetaData, Table
 
-from ..database.migrations.plugins import autogenerate_plugin
 from . import catalog
 from . import operations as ts
 from .catalog import Catalog
@@ -375,7 +375,7 @@ def _multiline(query: str) -> str:
     return "".join(["(\n", *(f"        {line!r}\n" for line in lines), "    )"])
 
 
-_plugin = autogenerate_plugin("timescaledb")
+_plugin = Plugin("timescaledb")
 _plugin.add_autogenerate_comparator(
     hide_internal_schemas, "schema", "timescaledb_schemas", priority=DispatchPriority.FIRST
 )

@@ -10,7 +10,6 @@ from .operations import (
     irreversible,
     validate_constraint,
 )
-from .plugins import autogenerate_plugin
 from .runner import alembic_config, downgrade, upgrade
 from .settings import MigrationSettings
 
@@ -19,7 +18,6 @@ __all__ = [
     "MigrationError",
     "MigrationSettings",
     "alembic_config",
-    "autogenerate_plugin",
     "create_index_concurrently",
     "downgrade",
     "drop_index_concurrently",

@@ -27,12 +27,10 @@ class Problem:
 
     Attributes:
         demand: the id of the standard's demand.
-        file: the name of the file.
         sentence: what is wrong and what to do.
     """
 
     demand: str
-    file: str
     sentence: str
 
 
@@ -57,7 +55,6 @@ def problems_of_line(config: Config) -> list[Problem]:
             problems.append(
                 Problem(
                     "DL-MIG-03",
-                    names[-1],
                     f"{' and '.join(names)} are each the {what} migration; set down_revision of "
                     "the newer one so that it follows the other.",
                 )
@@ -67,17 +64,17 @@ def problems_of_line(config: Config) -> list[Problem]:
 
 def _problems_in(file: Path) -> Iterator[Problem]:
     if sentence := problem_with_name(file):
-        yield Problem("DL-MIG-01", file.name, sentence)
+        yield Problem("DL-MIG-01", sentence)
     source = file.read_text(encoding="utf-8")
     try:
         tree = ast.parse(source, str(file))
     except SyntaxError as error:
-        yield Problem("DL-MIG-02", file.name, f"{file.name}: line {error.lineno} is not Python.")
+        yield Problem("DL-MIG-02", f"{file.name}: line {error.lineno} is not Python.")
         return
     functions = {node.name: node for node in tree.body if isinstance(node, Function)}
     for name in ("upgrade", "downgrade"):
         if sentence := _missing(file, name, functions.get(name)):
-            yield Problem("DL-MIG-02", file.name, sentence)
+            yield Problem("DL-MIG-02", sentence)
     yield from _unbatched(file, tree, source.splitlines())
     yield from _not_repeatable(file, tree)
 
@@ -158,7 +155,6 @@ def _unbatched(file: Path, tree: ast.Module, lines: list[str]) -> Iterator[Probl
             continue
         yield Problem(
             "DL-MIG-09",
-            file.name,
             f"{file.name}: line {node.lineno} changes rows in one transaction and locks them all; "
             "use in_batches(), or say in a comment why not: # unbatched: a table of twelve rows.",
         )
@@ -189,7 +185,6 @@ def _not_repeatable(file: Path, tree: ast.Module) -> Iterator[Problem]:
         if not repeatable and not (_called(call) or "").endswith("_concurrently"):
             yield Problem(
                 "DL-MIG-08",
-                file.name,
                 f"{file.name}: line {call.lineno} runs outside of a transaction and fails when it "
                 f"is repeated; add {option or 'IF [NOT] EXISTS'}.",
             )

@@ -55,8 +55,7 @@ async def copy_in(
     names, batches = await source(target, rows, columns)
     if names is None:
         return 0
-    driver, dialect = await driver_of(session)
-    return await copy_rows(driver, dialect, target, identifier(target), names, batches, progress)
+    return await copy_rows(session, target, identifier(target), names, batches, progress)
 
 
 # What psycopg, a type of SQLAlchemy or a guard raises for a value that does not fit.
@@ -74,14 +73,14 @@ _UNFIT = (
 
 
 async def copy_rows(
-    driver: Connection,
-    dialect: Dialect,
+    session: WriteSession,
     table: Table,
     destination: sql.Composable,
     names: Sequence[str],
     batches: AsyncIterator[list[Any]],
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None = None,
 ) -> int:
+    driver, dialect = await driver_of(session)
     columns, binary = await columns_of(driver, dialect, table, names)
     guarded = [(index, column.guard) for index, column in enumerate(columns) if column.guard]
     processed = [(index, column.process) for index, column in enumerate(columns) if column.process]

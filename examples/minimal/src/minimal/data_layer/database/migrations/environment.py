@@ -24,7 +24,6 @@ from ..settings import DatabaseSettings
 from . import defaults  # noqa: F401 (Alembic takes its comparison from there)
 from .errors import MigrationError
 from .naming import description
-from .plugins import plugin_names
 from .settings import MigrationSettings
 
 # Below `alembic`, whose messages `alembic.ini` shows.
@@ -67,11 +66,8 @@ def run_migrations(target_metadata: MetaData) -> None:
         "transaction_per_migration": True,
         "compare_server_default": True,
         "process_revision_directives": _name_the_file,
-        "autogenerate_plugins": [
-            "alembic.autogenerate.*",
-            "alembic.ext.checkconstraint_byname",
-            *plugin_names(),
-        ],
+        # Those of the modules too, which `prepare_migrations` of the wiring has imported.
+        "autogenerate_plugins": ["*"],
     }
     try:
         settings = load(MigrationSettings)

@@ -60,9 +60,7 @@ def _problem(violation: dict[str, str | int | None]) -> Problem:
     statement = lines[int(violation["line"] or 0)].strip()
     advice = " ".join(str(part) for part in (violation["message"], violation["help"]) if part)
     rule = violation["rule_name"]
-    return Problem(
-        "DL-MIG-06", f"{script.stem}.py", f"{script.stem}.py: {rule}: {advice}\n    {statement}"
-    )
+    return Problem("DL-MIG-06", f"{script.stem}.py: {rule}: {advice}\n    {statement}")
 
 
 def _path() -> str:
