@@ -95,7 +95,7 @@ async def upsert(
     }
     async with driver.cursor() as cursor:
         await cursor.execute(_CREATE_STAGING.format(**parts))
-        count = await copy_rows(driver, dialect, target, parts["staging"], names, batches, None)
+        count = await copy_rows(session, target, parts["staging"], names, batches)
         await cursor.execute(_DROP_DUPLICATES.format(**parts))
         count -= cursor.rowcount
         try:
