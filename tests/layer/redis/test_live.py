@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from itertools import count
 
@@ -87,6 +88,21 @@ async def test_who_comes_back_resumes_where_it_left(live: Live) -> None:
         await live.publish("prices", 200)
         assert await take(subscription, 199) == [str(number) for number in range(2, 201)]
         assert not subscription.missed
+
+
+@pytest.mark.parametrize("others", [True, False])
+async def test_a_channel_that_is_left_and_wanted_again_is_heard_from_then_on(
+    live: Live, others: bool
+) -> None:
+    async with AsyncExitStack() as stack:
+        if others:
+            await stack.enter_async_context(live.subscribe("others"))
+        for number in range(60):
+            async with live.subscribe("prices") as subscription:
+                await live.publish("prices", number)
+                assert await take(subscription, 1) == [str(number)]
+            for _ in range(number % 5):  # until somewhere on the way to unsubscribing
+                await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
