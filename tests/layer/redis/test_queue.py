@@ -23,6 +23,7 @@ from my_project.data_layer.redis.queue import (
     QueueUnreachable,
     broker,
     run_worker,
+    schedules,
     task,
 )
 from my_project.data_layer.redis.queue.worker import Scheduler
@@ -452,4 +453,4 @@ async def test_a_schedule_is_known_to_the_scheduler(queue: Queue) -> None:
     [source] = Scheduler(queue).sources
     await source.startup()
     crons = {one.task_name: one.cron for one in await source.get_schedules()}
-    assert crons["tests.nightly"] == "0 3 * * *"
+    assert crons["tests.nightly"] == schedules()["tests.nightly"] == "0 3 * * *"

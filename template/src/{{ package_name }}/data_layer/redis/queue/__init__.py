@@ -3,7 +3,7 @@
 from ..errors import InvalidTask, JobTooLarge, QueueError, QueueFull, QueueUnreachable
 from ..settings import QueueSettings
 from .queue import DeadLetter, Job, Queue, QueueState
-from .tasks import Task, task
+from .tasks import Task, schedules, task
 from .worker import run_scheduler, run_worker
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Task",
     "run_scheduler",
     "run_worker",
+    "schedules",
     "task",
 ]

@@ -15,6 +15,7 @@ from ..errors import QueueError
 from ..settings import PROGRAM
 from ..store import Store
 from .queue import Queue
+from .tasks import schedules
 from .worker import run_scheduler, run_worker
 
 dead_letters = typer.Typer(
@@ -144,7 +145,7 @@ async def _work(queue: Queue) -> None:
 
 async def _schedule(queue: Queue) -> None:
     await queue.state()
-    if not any(one.labels.get("schedule") for one in async_shared_broker.get_all_tasks().values()):
+    if not schedules():
         raise QueueError(
             "No task has a schedule; declare one with @task(…, schedule=…), and name its module in "
             "__main__.py, as create_cli(declares=[…])."

@@ -59,6 +59,12 @@ def job_id(task: str, key: str) -> str:
     return sha256(f"{task}\0{key}".encode()).hexdigest()[:32]
 
 
+def schedules() -> dict[str, str]:
+    """The cron expressions of the declared tasks that have one, by the name of the task."""
+    labels = {name: one.labels for name, one in async_shared_broker.get_all_tasks().items()}
+    return {name: one["schedule"][0]["cron"] for name, one in labels.items() if one.get("schedule")}
+
+
 def task(
     name: str,
     *,
