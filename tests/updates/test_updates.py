@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import projects
 from tests.projects import ROOT, clean_environment, commit_all, files, git, run
@@ -160,10 +161,8 @@ def test_the_env_file_is_out_of_reach(growing: Path, tmp_path: Path) -> None:
 def typed(command: str, *arguments: str, cwd: Path, check: bool = True) -> str:
     """What the real `copier` says to a person who types it: no trust, no question."""
     copier = Path(sys.executable).with_name("copier")
-    options = ("--defaults", "--vcs-ref", "HEAD")
-    done = run(
-        *(copier, command, *options, *arguments), cwd=cwd, env=clean_environment(), check=check
-    )
+    options = ("--defaults", "--vcs-ref", "HEAD", *arguments)
+    done = run(copier, command, *options, cwd=cwd, env=clean_environment(), check=check)
     return done.stdout + done.stderr
 
 
@@ -188,8 +187,8 @@ def test_the_command_says_what_comes_next(growing: Path, tmp_path: Path) -> None
 
 
 def test_the_first_copy_says_what_comes_next(current: Path, tmp_path: Path) -> None:
-    copy = ("copy", str(current), str(tmp_path / "project"), "-d", "project_name=My Project")
-    copy += ("-d", "http_api=false", "-d", "example=false")
+    copy = ["copy", str(current), str(tmp_path / "project"), "-d", "project_name=My Project"]
+    copy += ["-d", "http_api=false", "-d", "example=false"]
     assert "is ready" not in typed(*copy, "--pretend", cwd=tmp_path)
     said = typed(*copy, cwd=tmp_path)
     assert "uv run my-project demo" in said
@@ -214,3 +213,22 @@ def test_another_name_of_the_package_is_refused(growing: Path, tmp_path: Path) -
     assert "The package of this project is my_project, and an update can't rename it" in said
     assert files(project) == before
     assert dirty(project) == ""
+
+
+@pytest.mark.parametrize(
+    ("provider", "pipeline"),
+    [("github", ".github/workflows/data-layer.yml"), ("gitlab", ".gitlab-ci.yml")],
+)
+def test_hooks_and_pipelines_refuse_a_half_merged_update(
+    current: Path, tmp_path: Path, provider: str, pipeline: str
+) -> None:
+    project = begin(current, tmp_path / "project", ci_provider=provider, **SMALL)
+    hooks = yaml.safe_load((project / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    entries = {hook["id"]: hook["entry"] for hook in hooks["repos"][0]["hooks"]}
+    assert entries["update"] == "uv run --no-sync my-project check --only DL-UP"
+    runs = [
+        line
+        for line in (project / pipeline).read_text(encoding="utf-8").splitlines()
+        if "prek run --all-files" in line
+    ]
+    assert [line for line in runs if " update " in line] == runs != []
