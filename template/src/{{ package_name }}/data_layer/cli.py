@@ -1,6 +1,6 @@
 """The command line: init, check, next, demo, embedded, and the groups that the modules add.
 
-What a command needs beside this it imports when it runs, so that no other command waits for it.
+A command imports what else it needs when it runs, so that the others start at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class _Group(TyperGroup):
 
 
 def _late(load: Callable[[], typer.Typer]) -> type[TyperGroup]:
-    """A group that is loaded when somebody calls it; `--help` lists it without that."""
+    """A group that is loaded when it is called; `--help` lists it unloaded."""
 
     class Late(TyperGroup):
         def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:

@@ -19,8 +19,8 @@ def checks(only: Sequence[str] = (), declare: Callable[[], None] = lambda: None)
     """The checks of the core and of the modules, in the order of the report.
 
     Args:
-        only: how the ids begin that somebody asks for; a part of the layer whose checks all begin
-            in another way is not imported. Empty means all.
+        only: the beginnings of the ids that are wanted; empty means all. A part of the layer
+            without such a check is not imported.
         declare: imports what the project declares; a check that looks at declarations calls it.
     """
     found: list[Check] = []

@@ -195,8 +195,8 @@ class _PortTaken(DataLayerError):
 def embedded_server(*, durable: bool = True) -> Iterator[EmbeddedServer]:
     """Run a PostgreSQL 18 of our own; stop it and remove all its data at the end.
 
-    The end comes also after an exception, Ctrl-C, SIGTERM and SIGHUP. What a run killed by
-    SIGKILL leaves behind, the next run ends and removes.
+    The end comes also after an exception, Ctrl-C, SIGTERM and SIGHUP. The next run ends and
+    removes what a run killed by SIGKILL left behind.
 
     Args:
         durable: survive a crash of the machine too; without it commits are faster and survive

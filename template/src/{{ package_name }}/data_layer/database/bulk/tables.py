@@ -13,7 +13,7 @@ def table_of(table: Table | type[DeclarativeBase]) -> Table:
 
 
 def written_columns(table: Table) -> list[str]:
-    """The columns that rows without names are for: all but generated and identity ones."""
+    """The columns of rows without names: all but generated and identity ones."""
     return [
         column.name
         for column in table.columns

@@ -34,8 +34,8 @@ def in_batches(
     Serves DL-MIG-09. The batches follow the key, and each is a transaction of its own, so that no
     row stays locked for long and autovacuum keeps up. After a failure the migration is simply run
     again: let the WHERE leave out the rows that are done. What the migration did before is
-    committed, so give a data migration a file of its own. Rows that are inserted after the start
-    are the application's to fill.
+    committed, so give a data migration a file of its own. The application fills rows that
+    are inserted after the start.
 
     A batch that meets a row which someone else has locked waits for `MIGRATION_LOCK_TIMEOUT` and
     is tried again `MIGRATION_LOCK_ATTEMPTS` times in all. It doesn't skip the row: a data

@@ -1,4 +1,4 @@
-"""The rows of a bulk load: where they come from, in batches, and for which columns."""
+"""The rows of a bulk load, in batches, and their columns."""
 
 import importlib
 from collections.abc import (
@@ -35,7 +35,7 @@ BATCH = 5_000
 async def source(
     table: Table, rows: Rows, columns: Sequence[str] | None
 ) -> tuple[list[str] | None, AsyncIterator[list[Any]]]:
-    """The columns that the rows are for, and the rows in batches; no columns when no rows."""
+    """The columns of the rows (None where there are no rows), and the rows in batches."""
     if isinstance(rows, ArrowStream):
         reader = importlib.import_module("pyarrow").RecordBatchReader.from_stream(rows)
         columns = columns or reader.schema.names
