@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeAlias
@@ -27,6 +27,7 @@ COUNTED = 3
 
 OpenLake: TypeAlias = Callable[[], Lake]
 Declared: TypeAlias = Callable[[], list[Export]]
+Asked: TypeAlias = Callable[[], Awaitable[Finding]]
 
 
 def duckdb_checks(open_lake: OpenLake, declare: Callable[[], None]) -> list[Check]:
@@ -41,28 +42,17 @@ def duckdb_checks(open_lake: OpenLake, declare: Callable[[], None]) -> list[Chec
         declare()
         return exports()
 
+    def check(number: int, title: str, probe: Asked, *, required: bool = True) -> Check:
+        return Check(f"DL-DU-{number:02}", title, probe, required)
+
+    columns, counts = partial(_columns, open_lake, declared), partial(_rows, open_lake, declared)
     return [
-        Check("DL-DU-01", "The lake is there and can be written", partial(_folder, open_lake)),
-        Check(
-            "DL-DU-02",
-            "Exports are as young as they are declared",
-            partial(_ages, open_lake, declared),
-        ),
-        Check(
-            "DL-DU-03",
-            "The files of an export have the columns that it declares",
-            partial(_columns, open_lake, declared),
-        ),
-        Check(
-            "DL-DU-04",
-            "No killed export has left files",
-            partial(_orphans, open_lake),
-            required=False,
-        ),
-        Check(
-            "DL-DU-05", "Files and database have the same rows", partial(_rows, open_lake, declared)
-        ),
-        Check("DL-DU-06", "DuckDB loads its reader of PostgreSQL", partial(_extension, open_lake)),
+        check(1, "The lake is there and can be written", partial(_folder, open_lake)),
+        check(2, "Exports are as young as they are declared", partial(_ages, open_lake, declared)),
+        check(3, "The files of an export have the columns that it declares", columns),
+        check(4, "No killed export has left files", partial(_orphans, open_lake), required=False),
+        check(5, "Files and database have the same rows", counts),
+        check(6, "DuckDB loads its reader of PostgreSQL", partial(_extension, open_lake)),
     ]
 
 
