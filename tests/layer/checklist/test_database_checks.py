@@ -440,12 +440,13 @@ LEAKS = {
     "a token of GitLab": "glpat-" + "x9_Kd82hQmZ4tRw7PvLs",
     "a token of Slack": "xoxb-" + "1234567890-abcdefghij",
     "a private key": "-----BEGIN " + "RSA PRIVATE KEY-----",
-    "a URL's password": "postgresql://desk:" + "S3cr3tPassw0rdXyz91" + "@db.example.com/desk",
+    "a URL's password": "postgresql://desk:" + "S3cr3tW0rdsXyz91" + "@db.example.com/desk",
 }
 HARMLESS = {
     "an example of AWS": "AKIA" + "IOSFODNN7EXAMPLE",
     "a URL of documentation": "postgresql://user:password@localhost/name",
-    "a long word": "postgresql://user:the-password-of-yours@localhost/name",
+    "a long word": "postgresql://user:a-word-without-digits@localhost/name",
+    "a placeholder": "postgresql://user:your-Password-12@localhost/name",
     "a variable": "postgresql://user:${DATABASE_PASSWORD_2}@localhost/name",
     "a field of code": 'f"postgresql://desk:{settings.password1}@localhost/name"',
     "a hash": "sha512-" + "xAKIA" + "Q3EGRMZZ7TLWXN4Pabc" + "==",

@@ -11,7 +11,7 @@ from . import dotenv, git
 _SECRET = re.compile("(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIALS?|(?<!PUBLIC_)KEY)$")
 _TELLING = 8  # shorter values turn up in any file by chance
 
-# In the syntax of `git grep -E`. Of a password in a URL: long, with a digit, no placeholder.
+# In the syntax of `git grep -E`; the last one is a URL with a long password.
 _SHAPES = (
     "(^|[^A-Za-z0-9])(AKIA|ASIA)[A-Z0-9]{16}",
     "(aws_secret_access_key|AWS_SECRET_ACCESS_KEY)['\" ]*[:=]['\" ]*[A-Za-z0-9/+]{40}",
@@ -32,8 +32,8 @@ _PASSWORD_OF_URL = re.compile("://[^:]*:(.+)@")
 def files_with_secrets(project: Path) -> list[str]:
     """The tracked files that repeat a secret of `.env`, or hold a cloud key or a URL's password.
 
-    They are read as git has them, without their history. A key that says `EXAMPLE`, as those of
-    documentation do, is none.
+    They are read as git has them, without their history. A key that says `EXAMPLE` is taken for
+    one of documentation, and so is a URL's password without a digit or with the word "password".
 
     Raises:
         DataLayerError: `.env` can't be read.
@@ -71,7 +71,10 @@ def _matches(project: Path, patterns: list[str], stdin: str = "") -> Iterator[tu
 
 
 def _is_secret(found: str) -> bool:
-    password = _PASSWORD_OF_URL.search(found)
-    if password:
-        return bool(re.search("[0-9]", password[1]) and re.search("[A-Za-z]", password[1]))
-    return "EXAMPLE" not in found.upper()
+    in_url = _PASSWORD_OF_URL.search(found)
+    if in_url is None:
+        return "EXAMPLE" not in found.upper()
+    password = unquote(in_url[1]).lower()
+    return bool(re.search("[0-9]", password) and re.search("[a-z]", password)) and (
+        "password" not in password
+    )
