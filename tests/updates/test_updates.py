@@ -232,3 +232,29 @@ def test_hooks_and_pipelines_refuse_a_half_merged_update(
         if "prek run --all-files" in line
     ]
     assert [line for line in runs if " update " in line] == runs != []
+
+
+def test_a_machine_that_writes_crlf_and_ignores_data_gets_the_same(
+    growing: Path, tmp_path: Path
+) -> None:
+    shutil.copy2(ROOT / ".gitattributes", growing)
+    commit_all(growing, "As in the repository of the template")
+    ignored, settings = tmp_path / "ignored", tmp_path / "gitconfig"
+    ignored.write_text("data/\n*.rej\n", encoding="utf-8")
+    settings.write_text(
+        f"[core]\nautocrlf = true\nexcludesFile = {ignored}\n", encoding="utf-8", newline="\n"
+    )
+    theirs = clean_environment(GIT_CONFIG_GLOBAL=settings)
+    project = tmp_path / "project"
+    run(
+        *(Path(sys.executable).with_name("copier"), "copy", "--defaults", "--quiet"),
+        *("--vcs-ref", "HEAD", "-d", "project_name=My Project", "-d", "modules=[files, redis]"),
+        *("-d", "http_api=false", "-d", "example=false", growing, project),
+        cwd=tmp_path,
+        env=theirs,
+    )
+    assert [path for path, content in files(project).items() if b"\r\n" in content] == []
+    run("git", "init", "--quiet", cwd=project, env=theirs)
+    run("git", "add", "--all", cwd=project, env=theirs)
+    tracked = run("git", "ls-files", "data", cwd=project, env=theirs).stdout.splitlines()
+    assert {"data/README.md", "data/raw/README.md", "data/samples/README.md"} <= set(tracked)
