@@ -40,6 +40,7 @@ from my_project.data_layer.duckdb import (
     declarations,
     write_back,
 )
+from my_project.data_layer.duckdb.reader import Reader
 from tests.data_layer.fixtures import connect
 from tests.layer.duckdb.conftest import Source, settings
 
@@ -247,6 +248,20 @@ async def test_what_the_server_says_is_told_without_the_statement_and_the_value(
     with pytest.raises(DuckDBError) as refused:
         await source.export(lake, declared)
     assert "The export odd stopped: invalid input syntax for type integer." in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+async def test_what_duckdb_says_is_told_without_the_value(
+    source: Source, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where nobody has looked at the values before."""
+    monkeypatch.setattr(Reader, "lost", lambda *_: "")
+    source.run(
+        r"""CREATE TABLE odd AS SELECT date '2024-01-01' AS moment, '"\ud800 secret"'::json AS c"""
+    )
+    with pytest.raises(DuckDBError) as refused:
+        await source.export(lake, Export("odd", text("SELECT * FROM odd"), time="moment"))
+    assert "The export odd stopped: DuckDB can't convert a value of c." in str(refused.value)
     assert "secret" not in str(refused.value)
 
 

@@ -296,6 +296,10 @@ def _refused(declared: Export, error: Exception) -> DuckDBError:
             f"{begin}it needs more than DUCKDB_MEMORY_LIMIT; raise that, lower "
             f"DUCKDB_THREADS, or choose a shorter period. {kept}"
         )
+    if isinstance(error, duckdb.ConversionException):
+        # What it says quotes the value.
+        column = text.partition(" source column ")[2] or "a column"
+        return DuckDBError(f"{begin}DuckDB can't convert a value of {column}. {kept}")
     if isinstance(error, duckdb.InterruptException):
         return DuckDBError(f"{begin}it was interrupted. {kept}")
     return DuckDBError(f"{begin}{text}. {kept}")
