@@ -291,8 +291,8 @@ def test_the_command_line_says_why_it_can_not_be_imported(
     real = Path(checks.__file__).parents[1]
     for file in (real / "errors.py", real / "git.py", real / "__main__.py"):
         write(f"{LAYER}/{file.name}", file.read_text())
-    for file in ("__init__", "source", "update"):
-        write(f"{LAYER}/modules/{file}.py", (real / "modules" / f"{file}.py").read_text())
+    for name in ("__init__", "source", "update"):
+        write(f"{LAYER}/modules/{name}.py", (real / "modules" / f"{name}.py").read_text())
     write("src/my_project/__main__.py", f'"""Ours."""\n{broken}\n'.replace("gone", "files"))
 
     done = subprocess.run(
