@@ -1,6 +1,7 @@
 """Weather stations instead of markets: models, migration, load, corrections, queries."""
 
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -9,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text, update
 
-from my_project.data_layer.database import Database, copy_in, fetch_all
+from my_project.data_layer.database import Database, LimitExceeded, copy_in, fetch_all, upsert
 from my_project.data_layer.timescaledb import (
     ContinuousAggregate,
     TimescaleDBError,
@@ -171,44 +172,69 @@ async def test_odd_bounds_of_a_refresh_are_refused(
         await refresh(stations, HOURLY, since=since, until=until)
 
 
-@pytest.mark.standard("DL-TS-03")
-@pytest.mark.standard("DL-TS-06")
-async def test_a_backfill_leaves_the_columnar_chunks_that_it_does_not_write(
-    stations: Database, weather: Project
-) -> None:
+@pytest.fixture
+async def columnar(stations: Database, weather: Project) -> AsyncIterator[list[Row]]:
+    """Twenty chunks, all columnar, on a server that lets no statement make rows again of them."""
     base = [Row(1, BEGIN + timedelta(hours=6 * n), 1.0, 0.0) for n in range(80)]
     await backfill(stations, Reading, base, key=["station_id", "taken_at"])
     weather.query(
         "DO $$ DECLARE chunk regclass; BEGIN FOR chunk IN SELECT show_chunks('readings') LOOP"
         " CALL convert_to_columnstore(chunk); END LOOP; END $$"
     )
-    # Less than the rows of one chunk: a backfill is not held to it.
+    assert {status for _, status in weather.query(CHUNKS)} == {1}
     [(database,)] = weather.query("SELECT current_database()")
-    weather.query(
-        f"ALTER DATABASE {database} SET timescaledb.max_tuples_decompressed_per_dml_transaction = 1"
-    )
-    states = weather.query(CHUNKS)
-    assert {status for _, status in states} == {1}
+    weather.query(f"ALTER DATABASE {database} SET {LIMIT} = 1")
     await stations.engine.dispose()
-    try:
-        done = await backfill(
-            stations,
-            Reading,
-            [base[30]._replace(celsius=9.0), base[31], Row(2, base[31].taken_at, 3.0, 0.0)],
-            key=["station_id", "taken_at"],
-        )
-    finally:
-        weather.query(
-            f"ALTER DATABASE {database}"
-            " RESET timescaledb.max_tuples_decompressed_per_dml_transaction"
-        )
-    assert (done.rows.inserted, done.rows.updated, done.rows.unchanged) == (1, 1, 1)
+    yield base
+    weather.query(f"ALTER DATABASE {database} RESET {LIMIT}")
+
+
+@pytest.mark.standard("DL-TS-03")
+@pytest.mark.standard("DL-TS-06")
+@pytest.mark.parametrize("way", ["backfill", "upsert"])
+async def test_the_columnar_chunks_that_are_not_written_to_are_left_alone(
+    stations: Database, weather: Project, columnar: list[Row], way: str
+) -> None:
+    states = weather.query(CHUNKS)
+    rows = [columnar[30]._replace(celsius=9.0), columnar[31], Row(2, columnar[31].taken_at, 3.0, 0)]
+    if way == "backfill":
+        done = (await backfill(stations, Reading, rows, key=["station_id", "taken_at"])).rows
+    else:
+        async with stations.transaction() as session:
+            done = await upsert(session, Reading, rows, key=["station_id", "taken_at"])
+    assert (done.inserted, done.updated, done.unchanged) == (1, 1, 1)
     touched = [old for old, new in zip(states, weather.query(CHUNKS), strict=True) if old != new]
     assert len(touched) == 1
     async with stations.read_only() as session:
         assert await session.scalar(select(func.sum(Reading.celsius))) == 80 + 8 + 3
 
 
+@pytest.mark.standard("DL-TS-03")
+async def test_a_statement_with_bounds_of_the_time_leaves_the_other_chunks_alone(
+    stations: Database, weather: Project, columnar: list[Row]
+) -> None:
+    """Beyond the server's limit the layer says what to do."""
+    states = weather.query(CHUNKS)
+    day = BEGIN + timedelta(days=7)
+    async with stations.transaction() as session:
+        await session.execute(text(f"SET LOCAL {LIMIT} = 10"))
+        within = Reading.taken_at.between(day, day + timedelta(hours=23))
+        await session.execute(delete(Reading).where(within))
+    changed = [old for old, new in zip(states, weather.query(CHUNKS), strict=True) if old != new]
+    assert len(changed) <= 1
+
+    async def everywhere() -> None:
+        async with stations.transaction() as session:
+            await session.execute(text(f"SET LOCAL {LIMIT} = 10"))
+            await session.execute(update(Reading).where(Reading.celsius > 0).values(rain=2.0))
+
+    with pytest.raises(LimitExceeded, match=r"\(tuple decompression limit .* bounds of the time"):
+        await everywhere()
+    async with stations.read_only() as session:
+        assert await session.scalar(select(func.count()).select_from(Reading)) == 76
+
+
+LIMIT = "timescaledb.max_tuples_decompressed_per_dml_transaction"
 CHUNKS = """
     SELECT id, status FROM _timescaledb_catalog.chunk WHERE table_name IN (
         SELECT chunk_name FROM timescaledb_information.chunks WHERE hypertable_name = 'readings'

@@ -77,10 +77,6 @@ async def backfill(
         connection = await session.connection()
         # Before the rows come, which make chunks where others were dropped.
         bounds = [await connection.run_sync(_bound, level) for level in levels]
-        # The server's own limit would end a load into many columnar chunks in its midst.
-        await session.execute(
-            text("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
-        )
         done = await upsert(
             session,
             hypertable.table,
