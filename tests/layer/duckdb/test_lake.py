@@ -87,7 +87,9 @@ def test_a_folder_that_is_set_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert wiring.lake().folder == tmp_path / "elsewhere"
 
 
-@pytest.mark.parametrize("inside", ["label=linux", "desk[1]", "desk?", "de*k", "[!a]", "it's"])
+@pytest.mark.parametrize(
+    "inside", ["label=linux", "desk[1]", "desk?", "de*k", "[!a]", "it's", "{desk1,b}"]
+)
 async def test_a_path_is_a_path(source: Source, tmp_path: Path, inside: str) -> None:
     """And no pattern that finds the files of a neighbour, and no column `label`."""
     source.run("CREATE TABLE ticks (day date, label text)")
