@@ -1,6 +1,6 @@
 """The database part of a rendered project against the bare driver, side by side.
 
-    copier copy . /tmp/project && cd /tmp/project && uv sync
+    copier copy "$PWD" /tmp/project && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/bulk.py /tmp/project [--rows N] [--rounds N]
 
 It starts the project's embedded PostgreSQL, fills tables of its own, and prints ratios; the server

@@ -1,6 +1,6 @@
 """The cache of a rendered project against a dict with expiry and a bare GET, side by side.
 
-    copier copy . /tmp/project -d 'modules=[redis]' && cd /tmp/project && uv sync
+    copier copy "$PWD" /tmp/project -d 'modules=[redis]' && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/redis_cache.py /tmp/project [--url redis://…]
 
 Without --url it starts the embedded Valkey. Both sides read the same value, in turns; the median

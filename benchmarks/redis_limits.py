@@ -1,6 +1,6 @@
 """The rate limiter of a rendered project against a bare call of its script, side by side.
 
-    copier copy . /tmp/project -d 'modules=[redis]' && cd /tmp/project && uv sync
+    copier copy "$PWD" /tmp/project -d 'modules=[redis]' && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/redis_limits.py /tmp/project [--url redis://…]
 
 Without --url it starts the embedded Valkey. Both sides run the same script on keys of their own, in

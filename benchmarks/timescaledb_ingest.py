@@ -1,6 +1,6 @@
 """COPY into a hypertable of a rendered project against the bare driver's COPY, side by side.
 
-    copier copy . /tmp/project -d 'modules=[timescaledb]' && cd /tmp/project && uv sync
+    copier copy "$PWD" /tmp/project -d 'modules=[timescaledb]' && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/timescaledb_ingest.py /tmp/project URL
 
 URL names a server with TimescaleDB on which databases may be created. Both sides write the same
