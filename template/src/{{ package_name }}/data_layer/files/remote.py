@@ -109,13 +109,6 @@ class Remote:
             self._get(name, part)
         return target
 
-    def names(self, folder: Folder | None = None) -> Iterator[tuple[str, int]]:
-        """The paths of the remote, of one folder or of all, each with its size in bytes."""
-        with _sentences("the remote"):
-            for page in obstore.list(self._store, prefix=folder.value if folder else None):
-                for about in page:
-                    yield about["path"], about["size"]
-
     def answers(self) -> None:
         """Ask the remote for one page of its paths.
 
