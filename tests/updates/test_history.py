@@ -25,6 +25,15 @@ def test_a_history_of_time_series_outlives_the_module(
     typed = Typed(project, environment)
     filled, empty = database(time_series, "filled"), database(embedded, "empty")
     typed("alembic", "upgrade", "head", DATABASE_URL=filled)
+    with psycopg.connect(filled, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO instruments (symbol, name, currency, tick_size)"
+            " VALUES ('AAPL', 'Apple', 'USD', 0.01)"
+        )
+        connection.execute(
+            "INSERT INTO trades SELECT id, '2026-01-01Z'::timestamptz + day * INTERVAL '1 day',"
+            " 1, 5, 7 FROM instruments, generate_series(1, 30) AS day"
+        )
 
     # What the page says: no declaration, a revision that makes the tables plain, then the update.
     for folder in ("src/my_project/market", "tests/market"):
@@ -42,8 +51,11 @@ def test_a_history_of_time_series_outlives_the_module(
     assert "CREATE TABLE trades" in script
     assert "hypertable" not in script
 
-    # A database that was not upgraded before the update.
+    # The rows are there; and now a database that was not upgraded before the update.
     with psycopg.connect(filled, autocommit=True) as connection:
+        kept = connection.execute("SELECT count(*), sum(quantity) FROM trades").fetchone()
+        assert kept == (30, 210)
+        connection.execute("TRUNCATE trades")
         connection.execute("UPDATE alembic_version SET version_num = 'dd6fdabf55be'")
         connection.execute("SELECT create_hypertable('trades', by_range('executed_at'))")
     refused = typed("alembic", "upgrade", "head", DATABASE_URL=filled, check=False)
