@@ -8,7 +8,9 @@ Create Date: ${create_date}
 % if "sa." in f"{upgrades}{downgrades}":
 import sqlalchemy as sa
 % endif
+% if not upgrades or " op." in f" {upgrades} {downgrades}":
 from alembic import op
+% endif
 ${imports if imports else ""}
 
 revision: str = ${repr(up_revision)}

@@ -4,6 +4,7 @@ from .bulk import Upserted, copy_in, upsert
 from .engine import create_engine
 from .errors import (
     DatabaseUnreachable,
+    LimitExceeded,
     LockTimeout,
     PoolExhausted,
     RowRejected,
@@ -27,6 +28,7 @@ __all__ = [
     "Database",
     "DatabaseSettings",
     "DatabaseUnreachable",
+    "LimitExceeded",
     "LockTimeout",
     "NoSingleRow",
     "NotFound",

@@ -30,6 +30,10 @@ class LockTimeout(DataLayerError):
     """A statement waited longer for a lock than allowed, or asked not to wait at all."""
 
 
+class LimitExceeded(DataLayerError):
+    """A statement would exceed a limit that is set on the server."""
+
+
 class TransactionConflict(DataLayerError):
     """A serializable transaction collided with others on every one of its attempts."""
 

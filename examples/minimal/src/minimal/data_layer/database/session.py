@@ -19,6 +19,7 @@ from ..settings import load
 from .engine import create_engine
 from .errors import (
     DatabaseUnreachable,
+    LimitExceeded,
     LockTimeout,
     PoolExhausted,
     StatementTimeout,
@@ -107,6 +108,7 @@ class Database:
             DatabaseUnreachable: no connection could be made, or it broke.
             StatementTimeout: a statement ran too long.
             LockTimeout: a lock did not come free in time.
+            LimitExceeded: a statement would touch more than the server allows.
             Violation: a row breaks a constraint, or a value does not fit its column.
             TransactionAborted: an error of the server was caught within the block, outside of a
                 savepoint.
@@ -306,6 +308,14 @@ def _timeout(error: Exception) -> DataLayerError | None:
             return LockTimeout(
                 "A lock did not come free in time, and nothing of the transaction was written; "
                 "try again, shorten the transactions that hold it, or raise DATABASE_LOCK_TIMEOUT."
+            )
+        case "53400":  # configuration_limit_exceeded
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            limit = cause.diag.message_primary if isinstance(cause, psycopg.Error) else ""
+            return LimitExceeded(
+                f"A statement exceeds a limit of the server ({limit}), and nothing of its "
+                "transaction was written; let it touch less, in a table that is partitioned by "
+                "time with bounds of the time as values, or raise that limit."
             )
     return None
 

@@ -43,7 +43,7 @@ async def upsert(
     """Insert the rows whose key is new and update those that differ, by COPY and a staging table.
 
     Of several rows with one key the last wins. A row that is the same already is not rewritten,
-    and locked only if the table is partitioned. An update does what the ORM's would: it counts
+    and locked only in a hypertable. An update does what the ORM's would: it counts
     `version` up and sets `updated_at`. Objects that the session has loaded before are not
     refreshed.
 
@@ -98,31 +98,29 @@ async def upsert(
         count = await copy_rows(session, target, parts["staging"], names, batches)
         await cursor.execute(_DROP_DUPLICATES.format(**parts))
         count -= cursor.rowcount
+        await cursor.execute(_HAS_CHUNKS, [identifier(target).as_string(driver)])
+        has_chunks = bool(await cursor.fetchone())
+        new = "excluded" if has_chunks else "staged"
+        assignments = [
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(new, name))
+            for name in update
+        ]
+        assignments += _touched(target, update, dialect) if update else []
+        parts |= {
+            "assignments": sql.SQL(", ").join(assignments),
+            "old": joined(update, target.name),
+            "new": joined(update, new),
+        }
         try:
-            await cursor.execute(_INSERT_NEW.format(**parts))
-            inserted = cursor.rowcount
-            updated = 0
-            if update:
-                await cursor.execute(_IS_PARTITIONED, [identifier(target).as_string(driver)])
-                new, statement = (
-                    ("excluded", _UPDATE_PARTS)
-                    if await cursor.fetchone()
-                    else ("staged", _UPDATE_DIFFERENT)
-                )
-                assignments = [
-                    sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(new, name))
-                    for name in update
-                ]
-                assignments += _touched(target, update, dialect)
-                await cursor.execute(
-                    statement.format(
-                        **parts,
-                        assignments=sql.SQL(", ").join(assignments),
-                        old=joined(update, target.name),
-                        new=joined(update, new),
-                    )
-                )
-                updated = cursor.rowcount
+            if update and has_chunks:
+                await cursor.execute(_UPSERT_CHUNKS.format(**parts))
+                inserted, updated = await cursor.fetchone() or (0, 0)
+            else:
+                await cursor.execute(_INSERT_NEW.format(**parts))
+                inserted, updated = cursor.rowcount, 0
+                if update:
+                    await cursor.execute(_UPDATE_DIFFERENT.format(**parts))
+                    updated = cursor.rowcount
         except psycopg.errors.InvalidColumnReference as error:
             raise RowRejected(
                 f"No primary key or unique constraint of {target.name} covers exactly "
@@ -151,7 +149,7 @@ _DROP_DUPLICATES = sql.SQL(
 )
 
 
-# Both statements lock in the order of the key, so that two upserts at once don't deadlock. One
+# Every statement locks in the order of the key, so that two upserts at once don't deadlock. One
 # INSERT … DO UPDATE could not tell inserts from updates on a partitioned table.
 _INSERT_NEW = sql.SQL(
     "INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {staging} "
@@ -167,13 +165,17 @@ _UPDATE_DIFFERENT = sql.SQL(
 )
 
 
-# An UPDATE by a join makes every columnar part of a hypertable rows again; an INSERT goes to the
-# parts that its rows belong to.
-_IS_PARTITIONED = "SELECT 1 FROM pg_class WHERE oid = %s::regclass AND relhassubclass"
-_UPDATE_PARTS = sql.SQL(
-    "INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {staging} "
-    "WHERE {key_given} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {assignments} "
-    "WHERE (ROW({old}))::record *<> (ROW({new}))::record"
+# An UPDATE by a join makes every columnar chunk of a hypertable rows again; an INSERT goes to the chunks
+# that its rows belong to. TimescaleDB's limit to that would end a large one in its midst.
+_HAS_CHUNKS = (
+    "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true) "
+    "FROM pg_class WHERE oid = %s::regclass AND relhassubclass AND relkind = 'r'"
+)
+_UPSERT_CHUNKS = sql.SQL(
+    "WITH done AS (INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "
+    "SELECT {columns} FROM {staging} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {assignments} "
+    "WHERE (ROW({old}))::record *<> (ROW({new}))::record RETURNING {name}.xmax = 0 AS inserted) "
+    "SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM done"
 )
 
 
