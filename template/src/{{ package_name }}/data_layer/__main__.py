@@ -6,16 +6,14 @@ when an update has left conflicts in the source.
 
 import sys
 from importlib import import_module
-from pathlib import Path
 
 from .modules import source, update
 
 
 def main() -> None:
     """Run the command line of `<package>/__main__.py`."""
-    package = source.LAYER.parent.name
     try:
-        cli = import_module(f"{package}.__main__").cli
+        cli = import_module(f"{source.LAYER.parent.name}.__main__").cli
     except Exception:
         project = source.LAYER.parents[2]
         problems = [
@@ -27,7 +25,6 @@ def main() -> None:
             raise
         sys.stderr.write("\n".join([*problems, ""]))
         raise SystemExit(2) from None
-    sys.argv[0] = str(Path(sys.argv[0]).with_name(package.replace("_", "-")))
     cli()
 
 
