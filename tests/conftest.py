@@ -133,7 +133,10 @@ def _suffix(item: pytest.Item) -> str:
 
 
 # What takes longest comes first, so that no worker is left alone with it at the end.
-FIRST = ("tests/engines/test_layer.py", "tests/engines/", "tests/updates/", "tests/rendering/")
+FIRST = (
+    *("tests/engines/test_layer.py", "tests/engines/"),
+    *("tests/updates/test_year.py", "tests/updates/", "tests/rendering/"),
+)
 
 
 def _rank(item: pytest.Item) -> int:
