@@ -97,6 +97,26 @@ async def test_what_fails_in_a_period_fails_no_earlier_one(
     assert names() == ["desk_ticks_tick_20240101_20240131.parquet"]
 
 
+async def test_no_file_has_its_name_before_the_values_are_looked_at(
+    source: Source, lake: Lake, ticks: Fill, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks("2024-01-01", "2024-05-01", "1 day")
+    named: list[str] = []
+
+    def slowly(*_: Any) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while sum(name.endswith(".part") for name in names()) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        named.extend(name for name in names() if name.endswith(".parquet"))
+        return "a value of n is odd"
+
+    monkeypatch.setattr(Reader, "lost", slowly)
+    with pytest.raises(DuckDBError, match=r"a value of n is odd\. Nothing is written"):
+        await source.export(lake, declare())
+    assert named == names() == []
+
+
 async def test_files_are_made_for_scans(source: Source, tmp_path: Path, ticks: Fill) -> None:
     ticks("2024-01-01", "2024-01-10", "1 minute")
     lake = Lake(settings(tmp_path, row_group_size=4096))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import duckdb
 from sqlalchemy import URL
@@ -52,6 +52,7 @@ class Progress:
 
 
 Report: TypeAlias = Callable[[Progress], None]
+Idle: TypeAlias = "SimpleQueue[duckdb.DuckDBPyConnection]"
 
 
 async def export(
@@ -127,9 +128,7 @@ class _Run:
             try:
                 with reading(self.planned, url, self.lake.settings) as self.reader:
                     self._check_places(self.reader)
-                    stretches = self._stretches(self.reader, files)
-                    self._check_values(self.reader, stretches)
-                    done = self._write(self.reader, stretches)
+                    done = self._write(self.reader, self._stretches(self.reader, files))
             except (duckdb.Error, OSError) as error:
                 raise _refused(self.declared, error) from None
         return Exported(*done, removed)
@@ -173,12 +172,20 @@ class _Run:
                 f"no file; leave them out by a select with a condition on {self.declared.time}."
             )
 
-    def _check_values(self, reader: Reader, stretches: list[Stretch]) -> None:
-        """Look at the values of every row that will be read, before anything is written."""
-        if not stretches:
-            return
+    def _check_values(
+        self,
+        reader: Reader,
+        idle: Idle,
+        connection: duckdb.DuckDBPyConnection,
+        stretches: list[Stretch],
+    ) -> None:
+        """Look at the values of every row that is read, before any file gets its name."""
         first, last = stretches[0], stretches[-1]
-        if told := reader.lost(first.cut or first.since, last.until):
+        try:
+            told = reader.lost(connection, first.cut or first.since, last.until)
+        finally:
+            idle.put(connection)
+        if told:
             raise DuckDBError(
                 f"The export {self.declared.name} can't keep every value: {told}. Nothing is "
                 "written."
@@ -216,8 +223,10 @@ class _Run:
 
     def _write(self, reader: Reader, stretches: list[Stretch]) -> tuple[tuple[Path, ...], int, int]:
         """Write the files; returns them, their rows, and how many came from PostgreSQL."""
-        connections = max(1, min(self.lake.settings.threads, len(stretches)))
-        idle: SimpleQueue[duckdb.DuckDBPyConnection] = SimpleQueue()
+        if not stretches:
+            return (), 0, 0
+        connections = min(self.lake.settings.threads, len(stretches))
+        idle: Idle = SimpleQueue()
         for connection in reader.share(connections):
             idle.put(connection)
         rows = read = done = 0
@@ -225,25 +234,31 @@ class _Run:
 
         def finish() -> None:
             nonlocal rows, read, done
+            checked.result()
             count, new = pending.popleft().result()
             rows, read, done = rows + count, read + new, done + 1
             self.progress(Progress(done / len(stretches), rows))
 
-        before: Future[tuple[int, int]] | None = None
         # More threads than connections: while some read, others wait for the disk or their turn.
         with ThreadPoolExecutor(4 * connections, "export") as pool:
+            # Beside the first files: whatever they read, none has a name before this has ended.
+            checked = pool.submit(self._check_values, reader, idle, idle.get(), stretches)
+            before: Future[Any] = checked
             try:
                 for stretch in stretches:
                     # Periods start in the order of time: a statement that fails ends the
                     # transaction of its connection, which no earlier period may need any more.
                     before = pool.submit(self._file, reader, idle, idle.get(), stretch, before)
                     pending.append(before)
-                    while pending and (pending[0].done() or len(pending) > 4 * connections):
+                    while pending and (
+                        (checked.done() and pending[0].done()) or len(pending) > 4 * connections
+                    ):
                         finish()
                 while pending:
                     finish()
             except BaseException:
-                while wait(pending, timeout=0.1).not_done:
+                begun: list[Future[Any]] = [checked, *pending]
+                while wait(begun, timeout=0.1).not_done:
                     reader.interrupt()
                 raise
         return tuple(stretch.target for stretch in stretches), rows, read
@@ -251,20 +266,19 @@ class _Run:
     def _file(
         self,
         reader: Reader,
-        idle: "SimpleQueue[duckdb.DuckDBPyConnection]",
+        idle: Idle,
         connection: duckdb.DuckDBPyConnection,
         stretch: Stretch,
-        before: "Future[tuple[int, int]] | None",
+        before: "Future[Any]",
     ) -> tuple[int, int]:
         """Write one file; returns its rows, and how many of them came from PostgreSQL."""
         count = taken = 0
 
         def ready() -> None:
             nonlocal taken
-            if before is not None:
-                # Files get their names in the order of time, so that the newest one says how far
-                # the export is, also after a crash.
-                before.result()
+            # Files get their names in the order of time, so that the newest one says how far the
+            # export is, also after a crash.
+            before.result()
             taken = self._taken_over(reader, stretch, count)
 
         with ExitStack() as lent:

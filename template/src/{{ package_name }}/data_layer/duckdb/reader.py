@@ -118,14 +118,17 @@ class Reader:
             )
         )
 
-    def lost(self, since: datetime, until: datetime) -> str:
-        """What would change on its way of the rows from `since` up to `until`; "" when nothing."""
+    def lost(self, connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> str:
+        """What would change on its way of the rows from `since` up to `until`; "" when nothing.
+
+        The connection is one of `share`, which no other thread uses meanwhile.
+        """
         losses = self._plan.losses
         if not losses:
             return ""
         cases = " ".join(f"WHEN {losses[i][0]} THEN {i}" for i in range(len(losses)))
         either = " OR ".join(condition for condition, _ in losses)
-        found = self.connection.execute(
+        found = connection.execute(
             _ask(
                 f"SELECT CASE {cases} END FROM (SELECT * {self._from(since, until)}) AS placed"  # noqa: S608
                 f" WHERE {either} LIMIT 1"
