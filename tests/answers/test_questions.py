@@ -50,9 +50,10 @@ def test_everything_has_a_default_but_the_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("message", ["_message_after_copy", "_message_after_update"])
-def test_messages_say_what_to_type_in_three_lines(message: str) -> None:
+def test_messages_say_what_to_type_in_a_few_lines(message: str) -> None:
+    """Six at most, those that some answers alone bring included."""
     typed = re.findall(r"^ +(?:git|uv) .*$", QUESTIONS[message], re.MULTILINE)
-    assert len(typed) == 3
+    assert 3 <= len(typed) <= 6
 
 
 def test_the_standard_library_is_reserved() -> None:
