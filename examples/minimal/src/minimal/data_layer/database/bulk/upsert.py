@@ -165,15 +165,16 @@ _UPDATE_DIFFERENT = sql.SQL(
 )
 
 
-# An UPDATE by a join makes every columnar chunk of a hypertable rows again; an INSERT goes to the chunks
-# that its rows belong to. TimescaleDB's limit to that would end a large one in its midst.
+# An UPDATE by a join makes every columnar chunk of a hypertable rows again; an INSERT goes to the
+# chunks that its rows belong to. TimescaleDB's limit to that would end a large one in its midst.
 _HAS_CHUNKS = (
     "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true) "
     "FROM pg_class WHERE oid = %s::regclass AND relhassubclass AND relkind = 'r'"
 )
 _UPSERT_CHUNKS = sql.SQL(
     "WITH done AS (INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "
-    "SELECT {columns} FROM {staging} ORDER BY {key} ON CONFLICT ({key}) DO UPDATE SET {assignments} "
+    "SELECT {columns} FROM {staging} ORDER BY {key} "
+    "ON CONFLICT ({key}) DO UPDATE SET {assignments} "
     "WHERE (ROW({old}))::record *<> (ROW({new}))::record RETURNING {name}.xmax = 0 AS inserted) "
     "SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM done"
 )
