@@ -46,7 +46,8 @@ def project(tmp_path: Path, pytestconfig: pytest.Config) -> Path:
         project / "migrations",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    shutil.copy(pytestconfig.rootpath / "alembic.ini", project)
+    for name in ("alembic.ini", ".copier-answers.yml"):
+        shutil.copy(pytestconfig.rootpath / name, project)
     if has("timescaledb"):
         # No TimescaleDB is embedded, so this copy has no hypertables.
         for migration in (project / "migrations" / "versions").glob("*.py"):
