@@ -86,3 +86,14 @@ def test_it_ends_with_its_context() -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError):
         connect(url)
+
+
+def test_its_clock_goes_as_a_test_says(url: str) -> None:
+    with connect(url) as connection:
+        connection.execute("SET engine.seconds_ahead = 864000")
+        later = connection.execute("SELECT now()").fetchone()
+        connection.execute("SET engine.seconds_ahead = 0")
+        assert later
+        ahead = connection.execute("SELECT %s - now()", later).fetchone()
+        assert ahead
+        assert ahead[0].days in (9, 10)
