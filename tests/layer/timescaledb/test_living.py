@@ -247,7 +247,8 @@ class Living(RuleBasedStateMachine):
             self.note_bounds(bounds)
             if text:
                 self.revised.append((name, before))
-        self.run(self.project.check())
+            # Where it was refused, a window may have become due that is wider.
+            self.run(self.project.check())
         self.compare(rebuilt="rebuilt=True" in text)
 
     def refusal(self, migrating: Any) -> str:
