@@ -9,7 +9,6 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
-    Select,
     Table,
     func,
     select,
@@ -118,9 +117,9 @@ async def test_digits_that_were_not_declared_are_refused_by_name(
     source: Source, lake: Lake, value: str
 ) -> None:
     source.run(f"CREATE TABLE odd AS SELECT date '2024-01-01' AS day, {value}::numeric AS c")
-    declared: Select[tuple[object, ...]] = select(
-        text("day"), type_coerce(text("c"), Numeric(5, 2)).label("c")
-    ).select_from(text("odd"))
+    declared = select(text("day"), type_coerce(text("c"), Numeric(5, 2)).label("c")).select_from(
+        text("odd")
+    )
     with pytest.raises(DuckDBError, match=r"c is NaN or has more digits than the numeric\(38, 2\)"):
         await source.export(lake, Export("odd", declared, time="day"))
     assert lake.files(Export("other", declared, time="day")) == []

@@ -96,7 +96,7 @@ class Living(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.project = Project(Path(self.folder.name), Path.cwd(), create_database(self.server))
-        self.declared = dict(FIRST)
+        self.declared: dict[str, Any] = dict(FIRST)
         self.revisions = 0
         # The revisions that are applied, each with what was declared before it.
         self.revised: list[tuple[str, dict[str, Any]]] = []
@@ -140,7 +140,8 @@ class Living(RuleBasedStateMachine):
 
     def clock(self) -> datetime:
         [(now,)] = self.project.query("SELECT now()")
-        return now.astimezone(UTC)
+        moment: datetime = now.astimezone(UTC)
+        return moment
 
     # -----------------------------------------------------------------------------------
     # Rows
@@ -228,9 +229,10 @@ class Living(RuleBasedStateMachine):
         return found
 
     def table(self) -> Table:
-        return self.metadata()["readings"]
+        table: Table = self.metadata()["readings"]
+        return table
 
-    def declare(self, change: Mapping[str, str | None]) -> None:
+    def declare(self, change: Mapping[str, Any]) -> None:
         before = dict(self.declared)
         self.declared.update(change)
         self.project.models(MODELS.format(**self.declared).replace("'func", "func"))
@@ -264,7 +266,7 @@ class Living(RuleBasedStateMachine):
         [path] = self.project.versions.glob(f"*_{name}.py")
         path.unlink()
 
-    def bound(self, source: str, declared: Mapping[str, str]) -> datetime | None:
+    def bound(self, source: str, declared: Mapping[str, Any]) -> datetime | None:
         kept = declared["retention" if source == "readings" else "kept_hours"]
         return None if kept == KEEP else self.clock() - timedelta(days=int(kept.split()[0]))
 

@@ -230,8 +230,8 @@ async def test_a_statement_with_bounds_of_the_time_leaves_the_other_chunks_alone
 
     with pytest.raises(LimitExceeded, match=r"\(tuple decompression limit .* bounds of the time"):
         await everywhere()
-    async with stations.read_only() as session:
-        assert await session.scalar(select(func.count()).select_from(Reading)) == 76
+    async with stations.read_only() as reading:
+        assert await reading.scalar(select(func.count()).select_from(Reading)) == 76
 
 
 LIMIT = "timescaledb.max_tuples_decompressed_per_dml_transaction"

@@ -170,7 +170,7 @@ async def test_a_session_ends_when_idle_and_in_any_case(
 async def half_an_hour_passes(store: Store) -> None:
     """Let every session be begun, and last used, that much earlier."""
     async for key in store.client.scan_iter(f"{store.settings.service}:session:*"):
-        kept = json.loads(await store.client.get(key))
+        kept = json.loads(await store.client.get(key) or "")
         began = datetime.fromisoformat(kept["session"]["began"]) - timedelta(minutes=30)
         kept["session"]["began"] = began.isoformat()
         left = await store.client.pttl(key) - 1_800_000
