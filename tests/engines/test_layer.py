@@ -56,16 +56,13 @@ def test_the_layer(suite: str, answers: Combination, installed: Installer) -> No
         passes(*paths)
         return
     # Only the server with the extension can migrate the project, and it has one session.
-    unmigrated = {"TEST_MIGRATIONS": "0"}
-    if suite == "timescaledb":
-        with timescaledb() as url:
-            passes(*paths, TEST_TIMESCALEDB_URL=url, **unmigrated)
-    elif suite == "core":
+    if suite == "core":
         with timescaledb() as url:
             passes(MIGRATED, TEST_DATABASE_URL=url)
-        passes(*paths, f"--ignore={MIGRATED}", **unmigrated)
+        passes(*paths, f"--ignore={MIGRATED}", TEST_MIGRATIONS="0")
     else:
-        passes(*paths, **unmigrated)
+        with timescaledb() as url:
+            passes(*paths, TEST_TIMESCALEDB_URL=url, TEST_MIGRATIONS="0")
 
 
 @pytest.mark.xdist_group("types of the layer's tests")
