@@ -1,8 +1,10 @@
 """What the source of a project says of modules that came or went, and of updates: DL-UP."""
 
+import ast
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +67,24 @@ def ask(number: int) -> Finding:
 
 def told(finding: Finding) -> str:
     return f"{finding.evidence} {finding.remedy}"
+
+
+def test_source_is_parsed_on_the_thread_of_the_event_loop(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other checks parse there too, and two threads that do so at once make Python fail."""
+    write(f"{Path(LAYER).parent}/app.py", "")
+    threads = set()
+    parse = ast.parse
+
+    def noted(text: bytes) -> ast.Module:
+        threads.add(threading.current_thread())
+        return parse(text)
+
+    monkeypatch.setattr(ast, "parse", noted)
+    report = asyncio.run(checklist.run(checks.update_checks()))
+    assert len(report.results) == 6
+    assert threads == {threading.current_thread()}
 
 
 @pytest.mark.standard("DL-UP-01")
