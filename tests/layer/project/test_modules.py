@@ -81,8 +81,9 @@ def test_source_is_parsed_on_the_thread_of_the_event_loop(
         threads.add(threading.current_thread())
         return parse(text)
 
-    monkeypatch.setattr(ast, "parse", noted)
-    report = asyncio.run(checklist.run(checks.update_checks()))
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", noted)
+        report = asyncio.run(checklist.run(checks.update_checks()))
     assert len(report.results) == 6
     assert threads == {threading.current_thread()}
 
