@@ -66,6 +66,21 @@ async def test_processes_hear_each_other(store: Store, live: Live) -> None:
         assert await take(subscription, 2) == ["1", "3"]
 
 
+async def test_a_listener_leaves_no_task_behind(store: Store) -> None:
+    class Hearing(listening.Listener):
+        async def _subscribed(self, channel: str) -> None:
+            self.hears = True
+
+    before = asyncio.all_tasks()
+    listener = Hearing(store)
+    listener.hears = False
+    listener._want("prices")
+    async with listener.listening():
+        await eventually(lambda: listener.hears)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before == set()
+
+
 async def test_a_message_is_json_or_is_refused(live: Live) -> None:
     class Price(BaseModel):
         symbol: str

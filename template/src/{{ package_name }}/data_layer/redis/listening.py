@@ -96,8 +96,10 @@ class Listener:
                 await self._beat()
                 reading = reading or asyncio.create_task(pubsub.get_message(timeout=HEARTBEAT))
                 rewanted = asyncio.create_task(self._rewanted.wait())
-                await asyncio.wait({reading, rewanted}, return_when=asyncio.FIRST_COMPLETED)
-                rewanted.cancel()
+                try:
+                    await asyncio.wait({reading, rewanted}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    rewanted.cancel()
                 if not reading.done():
                     continue
                 message, reading = reading.result(), None
