@@ -25,8 +25,9 @@ COPIER = Path(sys.executable).with_name("copier")
 
 # Names that answers files hold: permanent.
 NAMES = [
-    *("project_name", "package_name", "description", "user_name", "user_email", "modules"),
-    *("http_api", "example", "postgres_version", "python_version", "license", "ci_provider"),
+    *("project_name", "scope", "source_folder", "package_name", "description", "user_name"),
+    *("user_email", "modules", "http_api", "example", "postgres_version", "python_version"),
+    *("license", "ci_provider"),
 ]
 
 
@@ -119,11 +120,14 @@ def test_a_person_answers_in_a_minute(template: Path, tmp_path: Path) -> None:
     )
     dialogue.expect("What is the project called")
     dialogue.send("Market Desk\r")
+    dialogue.expect("A new project, or the data layer for a project that exists")
+    dialogue.send("\r")
     dialogue.expect("Which Python package will it be")
     dialogue.send("_\r")
     dialogue.expect("must not end with an underscore")
     dialogue.send("\x7f\r")
-    questions = [ASKED[name]["help"].splitlines()[0] for name in list(ASKED)[2:]]
+    asked = [name for name in ASKED if name != "source_folder"]
+    questions = [ASKED[name]["help"].splitlines()[0] for name in asked[3:]]
     for question in questions:
         dialogue.expect_exact(question)
         dialogue.send("\r")
@@ -133,4 +137,4 @@ def test_a_person_answers_in_a_minute(template: Path, tmp_path: Path) -> None:
     assert dialogue.exitstatus == 0
     assert (tmp_path / "project" / "src" / "market_desk").is_dir()
     assert monotonic() - began < 60
-    assert len(ASKED) <= 12
+    assert len(asked) <= 13

@@ -12,7 +12,7 @@ from tests.projects import ROOT, clean_environment, commit_all, files, git, run
 from tests.updates.conftest import answers, append, begin, conflicts, dirty, is_yours, update
 
 PACKAGE = "src/my_project"
-TEMPLATE = "template/src/{{ package_name }}"
+TEMPLATE = "template/{{ source_folder }}/{{ package_name }}"
 
 
 @pytest.fixture
