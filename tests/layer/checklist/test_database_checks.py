@@ -520,3 +520,22 @@ async def test_outside_of_a_repository_the_rules_are_read(project: Path) -> None
 
     (project / ".gitignore").write_text("*.pyc\n")
     assert (await ask("DL-OPS-01")).verdict is Verdict.FAILED
+
+
+@pytest.mark.standard("DL-OPS-01")
+async def test_git_that_does_not_want_to_look_is_no_pass(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container where another user owns the checkout."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    finding = await ask("DL-OPS-01")
+    assert finding.verdict is Verdict.FAILED
+    assert "dubious ownership" in finding.evidence
+
+
+@pytest.mark.standard("DL-OPS-01")
+async def test_a_broken_index_is_no_pass(project: Path) -> None:
+    (project / ".git" / "index").write_bytes(b"no index")
+    finding = await ask("DL-OPS-01")
+    assert finding.verdict is Verdict.FAILED
+    assert "index" in finding.evidence

@@ -14,7 +14,7 @@ from ..data_layer.database import Base, Database, StaleVersion, Upserted
 from . import orders, queries, samples
 from .models import Account, DailyBar, Instrument, Order, Trade
 
-TRADES_PER_DAY = 50
+TRADES_PER_DAY = 10
 SYMBOL = "AAPL"
 
 

@@ -17,7 +17,7 @@ from .errors import FilesError
 from .manifest import Manifest, hash_of
 from .remote import Remote, remote_cache
 from .settings import FilesSettings
-from .sizes import is_repository, readable, staged
+from .sizes import readable, staged
 from .tree import README, DataTree, Folder, printable
 
 SHOWN = 5

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..git import GitRefused, answer, ask
+from ..git import GitRefused, answer, is_repository
 from .tree import DataTree, Folder, printable
 
 MEGABYTE = 1_000_000
@@ -60,18 +60,6 @@ def judge(project: Path, tree: DataTree) -> Sizes:
             f"The largest: {named}."
         )
     return Sizes(tuple(refused), tuple(suggested), total)
-
-
-def is_repository(project: Path) -> bool:
-    """Whether git is there and the project is in a work tree of it.
-
-    Raises:
-        GitRefused: it is, but git does not want to look, for example since another user owns it.
-    """
-    done = ask(project, "rev-parse", "--is-inside-work-tree")
-    if done.returncode not in (0, 127) and "not a git repository" not in done.stderr:
-        raise GitRefused(f"git does not look into {project}: {' '.join(done.stderr.split())}")
-    return done.stdout.strip() == "true"
 
 
 def staged(project: Path, *folders: str) -> dict[str, int]:

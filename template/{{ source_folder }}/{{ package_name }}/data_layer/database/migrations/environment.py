@@ -21,7 +21,7 @@ from ...settings import load
 from ..engine import create_engine
 from ..errors import sqlstate
 from ..settings import DatabaseSettings
-from . import defaults  # noqa: F401 (Alembic takes its comparison from there)
+from . import dialect  # noqa: F401 (Alembic finds it by its name)
 from .errors import MigrationError
 from .naming import description
 from .settings import MigrationSettings
