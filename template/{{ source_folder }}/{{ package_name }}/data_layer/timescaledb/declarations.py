@@ -23,6 +23,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from ..database.bulk import UPSERT_SETTINGS
 from .errors import TimescaleDBError
 from .interval import Interval
 from .state import DIALECT, AggregateState, Columnstore, HypertableState, RefreshPolicy, ordering
@@ -38,6 +39,9 @@ _AGGREGATE = "timescaledb.aggregate"
 
 _DAY = 86_400
 _LONGEST_NAME = 63
+
+# The server's limit would end a large upsert into columnar chunks in its midst.
+_UNLIMITED = {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 
 
 class Hypertable(SchemaItem):
@@ -98,6 +102,7 @@ class Hypertable(SchemaItem):
         if parent.key in declared:
             raise TimescaleDBError(f"The table {parent.name} is declared a hypertable twice.")
         declared[parent.key] = self
+        parent.metadata.info.setdefault(UPSERT_SETTINGS, {})[parent.key] = _UNLIMITED
 
     @property
     def name(self) -> str:
