@@ -310,7 +310,8 @@ def test_the_command_line_says_why_it_can_not_be_imported(
 ) -> None:
     """Of a copy of this layer, without what is installed beside the standard library."""
     real = Path(checks.__file__).parents[1]
-    for file in (real / "errors.py", real / "git.py", real / "__main__.py"):
+    for name in ("errors", "git", "project", "__main__"):
+        file = real / f"{name}.py"
         write(f"{LAYER}/{file.name}", file.read_text())
     for name in ("__init__", "source", "update"):
         write(f"{LAYER}/modules/{name}.py", (real / "modules" / f"{name}.py").read_text())

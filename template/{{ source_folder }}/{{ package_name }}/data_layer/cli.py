@@ -14,7 +14,7 @@ from typer.main import get_group
 
 from . import dotenv, wiring
 from .errors import DataLayerError
-from .project import import_all, root
+from .project import COMMAND, import_all, root
 
 if TYPE_CHECKING:
     from .checklist import Check
@@ -34,13 +34,13 @@ PROGRAM = PACKAGE.replace("_", "-")
 EXAMPLES = f"""
 **Examples**
 
-`{PROGRAM} init` — write `.env` with generated passwords
+`{COMMAND} init` — write `.env` with generated passwords
 
-`{PROGRAM} check --only DL-MIG` — ask about the migrations only
+`{COMMAND} check --only DL-MIG` — ask about the migrations only
 
-`{PROGRAM} demo` — see the data layer at work on a PostgreSQL of its own
+`{COMMAND} demo` — see the data layer at work on a PostgreSQL of its own
 
-`{PROGRAM} embedded {PROGRAM} check` — run a command against a throwaway database
+`{COMMAND} embedded {COMMAND} check` — run a command against a throwaway database
 """
 
 
@@ -228,8 +228,8 @@ def _init() -> None:
         "\nNext:\n"
         "  docker compose up -d --wait    starts PostgreSQL with these passwords\n"
         "  uv run alembic upgrade head    creates the tables\n"
-        f"  uv run {PROGRAM} check{' ' * max(1, 18 - len(PROGRAM))}proves that all is in place\n"
-        f"Without Docker: uv run {PROGRAM} demo"
+        f"  uv run {COMMAND} check{' ' * max(1, 18 - len(COMMAND))}proves that all is in place\n"
+        f"Without Docker: uv run {COMMAND} demo"
     )
 
 
@@ -237,6 +237,6 @@ def _chosen(checks: "Sequence[Check]", prefixes: Sequence[str]) -> "list[Check]"
     for prefix in prefixes:
         if not any(check.id.startswith(prefix) for check in checks):
             raise DataLayerError(
-                f"No check's id begins with {prefix}; `{PROGRAM} check --list` shows them all."
+                f"No check's id begins with {prefix}; `{COMMAND} check --list` shows them all."
             )
     return [check for check in checks if not prefixes or check.id.startswith(tuple(prefixes))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..atomic import leftovers
 from ..checklist import Check, Finding, advice, failed, passed
-from ..git import answer
+from ..git import answer, is_repository
 from ..project import root
 from ..series import InvalidSeriesName, SeriesName
 from ..settings import load

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from .. import checklist
 from ..atomic import leftovers
-from ..project import root
+from ..project import COMMAND, root
 from ..settings import load
 from . import sizes as guidelines
 from .checks import files_checks
@@ -25,8 +25,6 @@ from .remote import Remote, remote_cache
 from .settings import FilesSettings
 from .sizes import readable
 from .tree import README, DataTree, Folder, printable
-
-PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
 SCRIPTS = """\
 # Scripts
@@ -60,7 +58,7 @@ class _Group(TyperGroup):
 files_commands = typer.Typer(
     cls=_Group,
     epilog="**Examples**\n\n"
-    + "\n\n".join(f"`{PROGRAM} files {command}` — {what}" for command, what in EXAMPLES.items()),
+    + "\n\n".join(f"`{COMMAND} files {command}` — {what}" for command, what in EXAMPLES.items()),
     rich_markup_mode="markdown",
     no_args_is_help=True,
 )

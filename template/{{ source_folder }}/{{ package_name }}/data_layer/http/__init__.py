@@ -1,6 +1,6 @@
 """The HTTP side of the data layer: problems, versions as ETags, health and metrics."""
 
-from .application import DatabaseDependency, create_api, database_of
+from .application import DatabaseDependency, create_api, database_of, install
 from .health import Probe, Readiness
 from .preconditions import ExpectedVersion, expected_version, set_etag
 from .problems import (
@@ -32,5 +32,6 @@ __all__ = [
     "database_of",
     "documented",
     "expected_version",
+    "install",
     "set_etag",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 
@@ -35,32 +35,53 @@ def create_api(
     Raises:
         SystemExit: a setting is missing or wrong; the message names it.
     """
+    # A redirect would repeat the raw path as a metric's label: one time series for each order.
+    app = FastAPI(title=title, redirect_slashes=False)
+    install(app, settings=settings, refusals=refusals)
+    return app
+
+
+def install(
+    app: FastAPI,
+    *,
+    settings: DatabaseSettings | None = None,
+    refusals: Mapping[type[Exception], int] | None = None,
+) -> None:
+    """Give an application that exists the database, the problems, health and metrics.
+
+    Its lifespan runs within the database's. Its handlers of errors that it adds after this call
+    win, as do its routes `/health/…` and `/metrics` from before. The arguments are those of
+    `create_api`.
+
+    Raises:
+        SystemExit: a setting is missing or wrong; the message names it.
+    """
     try:
         chosen = settings or load(DatabaseSettings)
         largest = load(HttpSettings).max_body_size
     except InvalidSettings as error:
         # Any other exception of a factory reaches the person as the server's traceback.
         raise SystemExit(str(error)) from None
+    theirs = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         async with Database.open(chosen) as database, wiring.resources(app.state) as probes:
             readiness = health.Readiness({"postgresql": partial(health.ping, database), **probes})
             app.state.database = database
             app.state.readiness = readiness
             try:
-                yield
+                async with theirs(app) as state:
+                    yield state
             finally:
                 await readiness.close()
 
-    # A redirect would repeat the raw path as a metric's label: one time series for each order.
-    app = FastAPI(title=title, lifespan=lifespan, redirect_slashes=False)
+    app.router.lifespan_context = lifespan
     refuse = problems.install(app, refusals)
     app.add_middleware(BodyLimit, largest=largest, refuse=refuse)
     metrics.install(app)
     app.add_middleware(HeadAsGet)
     app.include_router(health.router)
-    return app
 
 
 # FastAPI would run a plain function on a thread, which costs more than the rest of a request.

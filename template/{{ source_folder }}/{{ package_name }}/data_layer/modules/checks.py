@@ -12,12 +12,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from ..checklist import Check, Finding, advice, failed, passed
-from ..project import root
+from ..project import COMMAND, root
 from . import source, update
 
 Probe = Callable[[], Awaitable[Finding]]
-
-PROGRAM = source.LAYER.parent.name.replace("_", "-")
 
 
 def update_checks() -> list[Check]:
@@ -87,7 +85,7 @@ def _settings() -> Finding:
     if missing := sorted(example - here - os.environ.keys()):
         return advice(
             f".env lacks {', '.join(missing)}.",
-            f"`uv run {PROGRAM} init` adds them; what is set stays as it is.",
+            f"`uv run {COMMAND} init` adds them; what is set stays as it is.",
         )
     return passed(f"All {len(example)} are.")
 

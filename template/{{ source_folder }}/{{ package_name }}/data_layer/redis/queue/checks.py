@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from ...checklist import Check, Finding, advice, failed, passed
+from ...project import COMMAND
 from ...settings import load
-from ..settings import PROGRAM, QueueSettings, RedisSettings
+from ..settings import QueueSettings, RedisSettings
 from .queue import Queue, QueueState
 
 # Fuller than that, a burst would be refused; older than that, somebody waits for the job.
@@ -43,7 +44,7 @@ def _backlog(state: QueueState, settings: QueueSettings) -> Finding:
         f"{timedelta(seconds=round(state.oldest))} old), {state.delayed:,} delayed, "
         f"{state.workers} workers."
     )
-    start = f"Start workers: uv run {PROGRAM} queue worker"
+    start = f"Start workers: uv run {COMMAND} queue worker"
     if state.jobs and not state.workers and state.oldest > settings.claim_after:
         return failed(f"{evidence} Nobody does them.", start)
     if state.jobs + state.delayed >= settings.max_jobs * NEARLY_FULL:
@@ -58,7 +59,7 @@ def _backlog(state: QueueState, settings: QueueSettings) -> Finding:
 
 def _dead_letters(state: QueueState, settings: QueueSettings) -> Finding:
     look = (
-        f"Look at them with `uv run {PROGRAM} queue dead-letters ls`, mend the cause, and put "
+        f"Look at them with `uv run {COMMAND} queue dead-letters ls`, mend the cause, and put "
         "them back with `… dead-letters retry --all`."
     )
     if state.dead >= settings.max_dead_letters:

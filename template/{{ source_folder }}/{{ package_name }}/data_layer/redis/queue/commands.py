@@ -10,9 +10,9 @@ import typer
 from taskiq import async_shared_broker
 
 from ...database import Database
+from ...project import COMMAND
 from ..cache import Cache
 from ..errors import QueueError
-from ..settings import PROGRAM
 from ..store import Store
 from .queue import Queue
 from .tasks import schedules
@@ -25,11 +25,11 @@ dead_letters = typer.Typer(
 _EXAMPLES = f"""
 **Examples**
 
-`{PROGRAM} queue worker` — do the jobs of the queue; start as many as you need
+`{COMMAND} queue worker` — do the jobs of the queue; start as many as you need
 
-`{PROGRAM} queue scheduler` — send the tasks that have a schedule
+`{COMMAND} queue scheduler` — send the tasks that have a schedule
 
-`{PROGRAM} queue dead-letters retry --all` — try again what has failed for good
+`{COMMAND} queue dead-letters retry --all` — try again what has failed for good
 """
 
 

@@ -1,0 +1,1 @@
+"""Adoption: what the layer needs of the files of a project that was there before it."""
