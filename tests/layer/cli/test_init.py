@@ -60,6 +60,36 @@ def test_it_writes_generated_secrets_that_only_the_owner_can_read(project: Path)
     assert {path.name for path in project.glob(".env*")} == {".env", ".env.example"}
 
 
+def test_each_checkout_has_servers_of_its_own(project: Path) -> None:
+    """A second one would otherwise take over the containers of the first."""
+    init()
+    first = values(project)["COMPOSE_PROJECT_NAME"]
+    (project / ".env").unlink()
+    init()
+    assert re.fullmatch("my-project-[0-9a-f]{4}", first)
+    assert values(project)["COMPOSE_PROJECT_NAME"] != first
+
+
+def test_a_checkout_that_has_servers_keeps_them(project: Path) -> None:
+    """Their volumes are found by the name that they were made with."""
+    (project / ".env").write_text("DATABASE_URL=postgresql://role@127.0.0.1:5432/name\n")
+    init()
+    assert "COMPOSE_PROJECT_NAME" not in values(project)
+
+
+def test_the_servers_in_the_containers_can_read_their_files(project: Path) -> None:
+    """Whatever the umask of who copied or cloned; what is a program stays one."""
+    folder = project / "ops" / "postgres" / "initdb"
+    folder.mkdir(parents=True)
+    (folder / "role.sql").touch(0o600)
+    (folder / "start.sh").touch(0o700)
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o700)
+    init()
+    modes = [path.stat().st_mode & 0o777 for path in (folder.parents[1], *sorted(folder.iterdir()))]
+    assert modes == [0o755, 0o644, 0o744]
+
+
 def test_a_second_time_it_changes_nothing(project: Path) -> None:
     init()
     before = (project / ".env").read_bytes()

@@ -3,6 +3,7 @@
 A command imports what else it needs when it runs, so that the others start at once.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from typer.main import get_group
 
 from . import dotenv, wiring
 from .errors import DataLayerError
-from .project import COMMAND, import_all, root
+from .project import ADOPTED, COMMAND, import_all, root
 
 if TYPE_CHECKING:
     from .checklist import Check
@@ -213,7 +214,14 @@ def _print_version(wanted: bool) -> None:
 
 
 def _init() -> None:
-    written = dotenv.write(root())
+    project = root()
+    # A second checkout with the same name would take the servers of the first one over.
+    checkout = {"COMPOSE_PROJECT_NAME": f"{PROGRAM}-{secrets.token_hex(2)}"}
+    written = dotenv.write(project, new={} if ADOPTED else checkout)
+    # The servers in the containers are other users, whatever the umask of who copied or cloned.
+    ops = project / "ops"
+    for path in (ops, *ops.rglob("*")) if ops.is_dir() else ():
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     if written.created:
         typer.echo("Wrote .env, which git ignores and only you can read.")
     elif written.generated or written.added:
