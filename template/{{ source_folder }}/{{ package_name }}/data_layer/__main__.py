@@ -17,7 +17,7 @@ PACKAGE = source.LAYER.parent.name
 def main() -> None:
     """Run the command line of `<package>/__main__.py`.
 
-    Of a project that adopted the layer it is that of `<package>/data_layer_cli.py`, if there is one.
+    A project that adopted the layer has `<package>/data_layer_cli.py` instead, or none.
     """
     if ADOPTED and sys.argv[1:] == ["adopt"]:
         # Before anything is installed.

@@ -71,12 +71,12 @@ def _settings(project: Path) -> dict[str, Any]:
             tool["pytest"] = {"ini_options": dict(_ini(project / name).items("pytest"))}
     for name in ("mypy.ini", ".mypy.ini"):
         if (project / name).is_file():
-            tool["mypy"] = {
-                "overrides": [
-                    {"module": section.removeprefix("mypy-"), **keys}
-                    for section, keys in _ini(project / name).items()
-                ]
-            }
+            silent = [
+                section.removeprefix("mypy-")
+                for section, keys in _ini(project / name).items()
+                if keys.getboolean("ignore_errors")
+            ]
+            tool["mypy"] = {"overrides": [{"module": silent, "ignore_errors": True}]}
     return told
 
 
