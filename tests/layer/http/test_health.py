@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from httpx2 import AsyncClient, HTTPError
 from pydantic import SecretStr
 
 import my_project
 from my_project.data_layer import wiring
-from my_project.data_layer.database import DatabaseSettings
+from my_project.data_layer.database import DatabaseSettings, NotFound
 from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from my_project.data_layer.errors import DataLayerError
-from my_project.data_layer.http import Readiness, create_api
+from my_project.data_layer.http import Readiness, create_api, install
 from tests.layer import PATIENCE
 from tests.layer.servers import kill
 
@@ -287,3 +287,46 @@ async def test_a_server_starts_without_its_database_and_stops_cleanly(
     assert ready.status_code == 503
     assert "Traceback" not in stderr
     assert "hunter2" not in stderr
+
+
+async def test_an_application_that_exists_gets_the_layer_by_one_call(
+    database_settings: DatabaseSettings,
+) -> None:
+    """Its lifespan runs within the database's, and what it says of errors afterwards wins."""
+    order: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
+        async with app.state.database.read_only():
+            order.append("opened")
+        yield {"theirs": "state"}
+        async with app.state.database.read_only():
+            order.append("closed")
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/rows/{key}")
+    async def read(key: int) -> None:
+        raise NotFound("row", key)
+
+    install(app, settings=database_settings)
+
+    @app.exception_handler(KeyError)
+    async def theirs(request: Request, error: KeyError) -> Response:
+        return Response("theirs", status_code=418)
+
+    @app.get("/theirs")
+    async def fail() -> None:
+        raise KeyError
+
+    async with served(app) as client:
+        assert order == ["opened"]
+        assert (await client.get("/health/ready")).json() == {"dependencies": {"postgresql": True}}
+        missing = await client.get("/rows/7")
+        assert missing.status_code == 404
+        assert missing.headers["content-type"] == "application/problem+json"
+        assert (await client.get("/theirs")).status_code == 418
+        assert "/rows/{key}" in (await client.get("/metrics")).text
+    assert order == ["opened", "closed"]
+    async with app.router.lifespan_context(app) as state:
+        assert state == {"theirs": "state"}

@@ -166,3 +166,29 @@ async def test_an_enum_type_goes_with_the_last_of_its_columns(scratch: Scratch) 
 def tools(root: Path, command: list[str]) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_tables_of_two_bases_are_one_schema(scratch: Scratch) -> None:
+    """A project's own base names its constraints; the layer's tables come beside."""
+    scratch.models(
+        """
+        import sqlalchemy as sa
+
+        metadata = MetaData(naming_convention={"pk": "own_%(table_name)s"})
+        layer = MetaData()
+        sa.Table("theirs", metadata, sa.Column("id", sa.Integer, primary_key=True))
+        sa.Table("ours", layer, sa.Column("id", sa.Integer, primary_key=True))
+        """
+    )
+    environment = scratch.folder / "migrations" / "env.py"
+    text = environment.read_text("utf-8")
+    environment.write_text(
+        text.replace("run_migrations(metadata)", "run_migrations(metadata, layer)"), "utf-8"
+    )
+    code, output = await scratch.alembic("revision", "--autogenerate", "-m", "both")
+    assert code == 0, output
+    [file] = scratch.versions.glob("*_both.py")
+    text = file.read_text("utf-8")
+    assert "op.create_table('theirs'," in text.replace('"', "'")
+    assert "op.create_table('ours'," in text.replace('"', "'")
+    assert "own_theirs" in text

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from my_project.data_layer.change_set import files_since, mixed_files
 from my_project.data_layer.commands import migrations_commands
 from my_project.data_layer.errors import DataLayerError
+from my_project.data_layer.modules import source
 
 ZEROS = "0" * 40
 FIRST = "migrations/versions/20260101_000001_first.py"
@@ -162,3 +163,20 @@ def test_a_project_below_the_root_of_the_repository(repository: Repository) -> N
     repository.commit(f"service/{SECOND}", "service/src/app/main.py", "src/app/main.py")
     code, _ = mixed_files(base, repository.folder / "service")
     assert code == ["src/app/main.py"]
+
+
+@pytest.mark.standard("DL-MIG-07")
+def test_migrations_and_code_of_a_project_that_adopted_the_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its packages stand in its own folder, and its migrations in one of them."""
+    monkeypatch.setattr(source, "LAYER", tmp_path / "app" / "data_layer")
+    versions = "app/alembic/versions"
+    repository = Repository(tmp_path)
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = app/alembic\n")
+    repository.commit("app/__init__.py", f"{versions}/one.py")
+    repository.git("checkout", "--quiet", "-b", "work")
+    repository.commit(f"{versions}/two.py", "app/alembic/env.py", "README.md", "app/models.py")
+    assert mixed_files("main", tmp_path)[0] == []
+    repository.commit("app/main.py")
+    assert mixed_files("main", tmp_path)[0] == ["app/main.py"]

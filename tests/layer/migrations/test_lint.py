@@ -133,3 +133,42 @@ def test_without_its_tools_the_lint_says_what_to_type(
 def _git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.standard("DL-MIG-01")
+@pytest.mark.standard("DL-MIG-06")
+def test_a_history_is_judged_from_its_baseline_on(project: Scratch) -> None:
+    """What came before may have any name, lack a way back, and ask a database."""
+    project.migration('assert op.get_bind().scalar(sa.text("SELECT 1")) == 1')
+    first = project.versions / "20260101_000001_step.py"
+    first.rename(project.versions / "m1_initial.py")
+    for statement in (
+        'op.create_table("t", sa.Column("i", sa.Integer))',
+        'op.drop_column("t", "i")',
+    ):
+        project.migration(statement, 'irreversible("a test")')
+    without = CliRunner().invoke(migrations_commands, ["lint"])
+    assert isinstance(without.exception, MigrationError)
+
+    settings = project.ini.read_text("utf-8")
+    project.ini.write_text(settings.replace("[alembic]", "[alembic]\nMIGRATIONS_BASELINE = m2"))
+    result = CliRunner().invoke(migrations_commands, ["lint"])
+    assert result.exit_code == 1
+    assert "m1_initial.py" not in result.output
+    assert "20260101_000003_step.py: ban-drop-column: " in result.output
+
+    project.ini.write_text(settings.replace("[alembic]", "[alembic]\nmigrations_baseline = m9"))
+    result = CliRunner().invoke(migrations_commands, ["lint"])
+    assert isinstance(result.exception, MigrationError)
+    assert "names m9, which is no revision" in str(result.exception)
+
+
+@pytest.mark.standard("DL-MIG-06")
+def test_migrations_of_another_folder_are_judged(project: Scratch) -> None:
+    project.migration('op.create_table("t", sa.Column("i", sa.Integer))', 'op.drop_table("t")')
+    project.migration('op.drop_column("t", "i")', 'irreversible("a test")')
+    (project.folder / "migrations").rename(project.folder / "schema")
+    settings = project.ini.read_text("utf-8")
+    project.ini.write_text(settings.replace("%(here)s/migrations", "schema"))
+    result = CliRunner().invoke(migrations_commands, ["lint"])
+    assert "20260101_000002_step.py: ban-drop-column: " in result.output

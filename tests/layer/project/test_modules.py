@@ -329,3 +329,21 @@ def test_the_command_line_says_why_it_can_not_be_imported(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("src/my_project/__main__.py:2 ")
+
+
+@pytest.mark.parametrize("sources", [".", "backend/src"])
+def test_imports_are_found_where_a_project_has_its_packages(
+    project: Path, write: Write, monkeypatch: pytest.MonkeyPatch, sources: str
+) -> None:
+    layer = f"{sources}/my_project/data_layer"
+    monkeypatch.setattr(source, "LAYER", project / layer)
+    write(f"{sources}/my_project/__init__.py", "")
+    write(f"{layer}/redis/__init__.py", "")
+    write(f"{layer}/wiring.py", "from . import files\n")
+    for ignored in (".venv", "node_modules"):
+        write(f"{sources}/my_project/{ignored}/x.py", "import my_project.data_layer.files\n")
+    write("tests/data_layer/test_files.py", "import my_project.data_layer.files\n")
+    assert ask(1).verdict is Verdict.PASSED
+    write(f"{sources}/my_project/old/uses.py", "from ..data_layer.files import Tree\n")
+    path = f"{sources}/my_project/old/uses.py".removeprefix("./")
+    assert f"{path}:1 imports data_layer.files" in ask(1).evidence
