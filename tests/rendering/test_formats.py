@@ -35,12 +35,25 @@ def named(project: Path, *suffixes: str) -> list[str]:
     return [path for path in projects.files(project) if path.endswith(suffixes)]
 
 
+# What was looked at already, by its content: combinations share most of these files.
+SEEN: set[tuple[str | bytes, ...]] = set()
+
+
+def is_new(check: str, project: Path, *paths: str) -> bool:
+    """Whether `check` sees these files, as they are together, for the first time."""
+    key: tuple[str | bytes, ...] = (check, *((project / path).read_bytes() for path in paths))
+    new = key not in SEEN
+    SEEN.add(key)
+    return new
+
+
 def test_yaml_is_clean(project: Path, tmp_path: Path) -> None:
     settings = tmp_path / "yamllint.yml"
     settings.write_text(YAMLLINT, encoding="utf-8")
     paths = [path for path in named(project, ".yml", ".yaml") if path != ".copier-answers.yml"]
     assert paths
-    run(tool("yamllint"), "--strict", "--config-file", settings, *paths, cwd=project)
+    if new := [path for path in paths if is_new("yamllint", project, path)]:
+        run(tool("yamllint"), "--strict", "--config-file", settings, *new, cwd=project)
 
 
 def test_toml_json_and_the_answers_can_be_read(combination: Combination, project: Path) -> None:
@@ -64,11 +77,19 @@ def compose(project: Path, **variables: str) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
+def of_compose(project: Path) -> list[str]:
+    """The files of which compose makes its configuration."""
+    return [".env.example", *(path for path in projects.files(project) if "compose" in path)]
+
+
 def test_compose_is_valid_with_the_secrets(project: Path) -> None:
-    assert compose(project, **SECRETS) == ""
+    if is_new("compose", project, *of_compose(project)):
+        assert compose(project, **SECRETS) == ""
 
 
 def test_compose_refuses_to_start_without_a_secret(combination: Combination, project: Path) -> None:
+    if not is_new("refusal", project, *of_compose(project)):
+        return
     example = (project / ".env.example").read_text(encoding="utf-8")
     secrets = {name: value for name, value in SECRETS.items() if name in example}
     assert len(secrets) == (4 if "redis" in combination.modules else 2)
@@ -94,16 +115,9 @@ def test_compose_opens_ports_on_loopback_alone(project: Path) -> None:
         assert not image or re.search(r":\d[^:]*$", image), f"{name} has no version: {image}"
 
 
-# What was found sound already, by its content: combinations share most of these files.
-SOUND: set[tuple[str, bytes]] = set()
-
-
 def schema(project: Path, name: str, *paths: str) -> None:
-    new = {path: (name, (project / path).read_bytes()) for path in paths}
-    new = {path: key for path, key in new.items() if key not in SOUND}
-    if new:
+    if new := [path for path in paths if is_new(name, project, path)]:
         run(tool("check-jsonschema"), "--builtin-schema", f"vendor.{name}", *new, cwd=project)
-        SOUND.update(new.values())
 
 
 def test_compose_and_workflows_follow_their_schemas(
@@ -111,9 +125,11 @@ def test_compose_and_workflows_follow_their_schemas(
 ) -> None:
     schema(project, "compose-spec", *named(project, "compose.yaml"))
     if combination.ci_provider == "github":
+        workflows = [path for path in named(project, ".yml") if path.startswith(".github/")]
         schema(project, "github-workflows", *named(project, "workflows/data-layer.yml"))
         schema(project, "dependabot", ".github/dependabot.yml")
-        run(tool("zizmor"), "--offline", "--no-progress", "--quiet", ".github", cwd=project)
+        if is_new("zizmor", project, *workflows):
+            run(tool("zizmor"), "--offline", "--no-progress", "--quiet", ".github", cwd=project)
     if combination.ci_provider == "gitlab":
         schema(project, "gitlab-ci", ".gitlab-ci.yml")
 
