@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import jinja2
 import pytest
+from copier._main import Worker
 
 from examples.render import snapshot
 from tests import projects
@@ -26,6 +27,13 @@ def _no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> I
     settings.write_text("{}\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ask_git_nothing() -> Iterator[None]:
+    """Spare the process that asks, for each file, for a setting of git that Windows alone has."""
+    with patch.object(Worker, "_sync_git_index_executable_bit"):
         yield
 
 
