@@ -12,7 +12,7 @@ KEEP ?=
 export KEEP
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test layer lint examples bench clean
+.PHONY: help demo test layer lint examples bench release clean
 
 help: ## Say what can be typed here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ examples: ## Render the projects under examples/ again
 
 bench: ## Measure what rendering costs, side by side with the smallest template there can be
 	@$(RUN) python -m benchmarks.render
+
+release: ## Check, write the section of CHANGELOG.md and tag: make release VERSION=1.2.0
+	@$(RUN) python -m release $(VERSION)
 
 clean: ## Remove the environments and caches that the commands above made
 	rm -rf .venv .cache .uv .mypy_cache .pytest_cache .ruff_cache uv.lock

@@ -13,7 +13,7 @@ from tests.combinations import QUESTIONS
 from tests.markdown import dead_links
 from tests.projects import ROOT, clean_environment, git, run
 
-TARGETS = ("help", "demo", "test", "layer", "lint", "examples", "bench", "clean")
+TARGETS = ("help", "demo", "test", "layer", "lint", "examples", "bench", "release", "clean")
 
 
 def pages() -> list[Path]:

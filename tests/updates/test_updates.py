@@ -1,5 +1,6 @@
 """An update brings what the template manages and leaves alone what is a person's."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -258,3 +259,38 @@ def test_a_machine_that_writes_crlf_and_ignores_data_gets_the_same(
     run("git", "add", "--all", cwd=project, env=theirs)
     tracked = run("git", "ls-files", "data", cwd=project, env=theirs).stdout.splitlines()
     assert {"data/README.md", "data/raw/README.md", "data/samples/README.md"} <= set(tracked)
+
+
+def test_the_first_command_of_the_readme_works_from_a_git_address(
+    growing: Path, tmp_path: Path
+) -> None:
+    """It takes the last release, remembers the address, and updates to the next release."""
+    git("tag", "0.1.0", cwd=growing)
+    append(growing / f"{TEMPLATE}/data_layer/errors.py", "# Not released.")
+    commit_all(growing, "The next version")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^uvx (copier copy) (https://\S+) (\S+)$", readme, re.MULTILINE)
+    assert found
+    copier, *options = found[1].split()
+    answers_given = (
+        "-d",
+        "project_name=Market Desk",
+        "-d",
+        "http_api=false",
+        "-d",
+        "example=false",
+    )
+    run(
+        *(Path(sys.executable).with_name(copier), *options, "--defaults", *answers_given),
+        *(growing.as_uri(), found[3]),
+        cwd=tmp_path,
+        env=clean_environment(),
+    )
+    project = tmp_path / found[3]
+    commit_all(project, "Begin")
+    recorded = answers(project)
+    assert (recorded["_src_path"], recorded["_commit"]) == (growing.as_uri(), "0.1.0")
+    assert recorded["package_name"] == "market_desk"
+    git("tag", "0.2.0", cwd=growing)
+    run(Path(sys.executable).with_name("copier"), "update", "--defaults", cwd=project)
+    assert answers(project)["_commit"] == "0.2.0"
