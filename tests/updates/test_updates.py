@@ -266,8 +266,10 @@ def test_the_first_command_of_the_readme_works_from_a_git_address(
 ) -> None:
     """It takes the last release, remembers the address, and updates to the next release."""
     git("tag", "0.1.0", cwd=growing)
+    served = tmp_path / "served.git"
     append(growing / f"{TEMPLATE}/data_layer/errors.py", "# Not released.")
     commit_all(growing, "The next version")
+    git("clone", "--quiet", "--bare", growing, served, cwd=tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"^uvx (copier copy) (https://\S+) (\S+)$", readme, re.MULTILINE)
     assert found
@@ -282,15 +284,15 @@ def test_the_first_command_of_the_readme_works_from_a_git_address(
     )
     run(
         *(Path(sys.executable).with_name(copier), *options, "--defaults", *answers_given),
-        *(growing.as_uri(), found[3]),
+        *(served.as_uri(), found[3]),
         cwd=tmp_path,
         env=clean_environment(),
     )
     project = tmp_path / found[3]
     commit_all(project, "Begin")
     recorded = answers(project)
-    assert (recorded["_src_path"], recorded["_commit"]) == (growing.as_uri(), "0.1.0")
+    assert (recorded["_src_path"], recorded["_commit"]) == (served.as_uri(), "0.1.0")
     assert recorded["package_name"] == "market_desk"
-    git("tag", "0.2.0", cwd=growing)
+    git("tag", "0.2.0", "main", cwd=served)
     run(Path(sys.executable).with_name("copier"), "update", "--defaults", cwd=project)
     assert answers(project)["_commit"] == "0.2.0"
