@@ -296,3 +296,81 @@ def test_the_first_command_of_the_readme_works_from_a_git_address(
     git("tag", "0.2.0", "main", cwd=served)
     run(Path(sys.executable).with_name("copier"), "update", "--defaults", cwd=project)
     assert answers(project)["_commit"] == "0.2.0"
+
+
+STUBS = {
+    "uvx": 'exec "$@"',
+    "gh": 'echo "$*" >> "$HOME/gh"; test "$2" != view',
+    "uv": 'shift 2; exec python -m my_project "$@"',
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "conflict"), [("github", False), ("github", True), ("gitlab", True)]
+)
+def test_a_new_version_comes_by_a_request_that_fails_on_conflicts(
+    growing: Path, environment: Path, tmp_path: Path, provider: str, conflict: bool
+) -> None:
+    """What the page tells to put into the pipeline, run as the provider's machines run it."""
+    git("tag", "0.1.0", cwd=growing)
+    project, host = tmp_path / "project", tmp_path / "host.git"
+    projects.render(growing, project, ci_provider=provider, **SMALL)
+    if conflict:
+        append(project / PACKAGE / "data_layer" / "errors.py", "# Ours, at the end.")
+    commit_all(project, "Our work")
+    git("clone", "--quiet", "--bare", project, host, cwd=tmp_path)
+
+    page = (project / "docs/data-layer/modules.md").read_text(encoding="utf-8")
+    block = re.search(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert block
+    pipeline = yaml.safe_load(block[1])
+    if provider == "github":
+        script = pipeline["jobs"]["update"]["steps"][-1]["run"]
+        (tmp_path / "template.yml").write_text(block[1], encoding="utf-8")
+        tools = Path(sys.executable).parent
+        schema = ("--builtin-schema", "vendor.github-workflows")
+        run(tools / "check-jsonschema", *schema, "template.yml", cwd=tmp_path)
+    else:
+        script = "\n".join(pipeline["template-update"]["script"])
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in STUBS.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
+        (tools / name).chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(
+        f'[url "{host}"]\n'
+        "insteadOf = https://x-access-token:secret@github.com/team/project.git\n"
+        "insteadOf = https://oauth2:secret@gitlab.example.org/team/project.git\n"
+        "[receive]\nadvertisePushOptions = true\n"
+    )
+    git("config", "receive.advertisePushOptions", "true", cwd=host)
+    ours = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tools}:{environment / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PYTHONPATH": str(project / "src"),
+        "GH_TOKEN": "secret",
+        "TEMPLATE_UPDATE_TOKEN": "secret",
+        "GITHUB_REPOSITORY": "team/project",
+        "CI_SERVER_HOST": "gitlab.example.org",
+        "CI_PROJECT_PATH": "team/project",
+    }
+
+    def scheduled() -> int:
+        git("switch", "--quiet", "main", cwd=project)
+        environment_of_the_job = clean_environment(**ours)
+        command = ("bash", "-e", "-c", script)
+        done = run(*command, cwd=project, env=environment_of_the_job, check=False)
+        return done.returncode
+
+    assert scheduled() == 0
+    assert git("branch", "--list", "template-update", cwd=host) == ""
+
+    append(growing / f"{TEMPLATE}/data_layer/errors.py", "# The template's.")
+    commit_all(growing, "The next version")
+    git("tag", "0.2.0", cwd=growing)
+    assert (scheduled() != 0) == conflict
+    pushed = git("show", f"template-update:{PACKAGE}/data_layer/errors.py", cwd=host)
+    assert "# The template's." in pushed
+    if provider == "github":
+        asked = (tmp_path / "gh").read_text()
+        assert ("pr create" in asked, "--draft" in asked) == (True, conflict)
