@@ -6,16 +6,30 @@ when an update has left conflicts in the source.
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from .modules import source, update
+from .project import ADOPTED
+
+PACKAGE = source.LAYER.parent.name
 
 
 def main() -> None:
-    """Run the command line of `<package>/__main__.py`."""
+    """Run the command line of `<package>/__main__.py`.
+
+    A project that adopted the layer has `<package>/data_layer_cli.py` instead, or none.
+    """
+    if ADOPTED and sys.argv[1:] == ["adopt"]:
+        # Before anything is installed.
+        raise SystemExit(import_module(".adoption.command", __package__).adopt())
+    module = f"{PACKAGE}.__main__"
+    if ADOPTED:
+        own = (source.LAYER.parent / "data_layer_cli.py").is_file()
+        module = f"{PACKAGE}.data_layer_cli" if own else f"{__package__}.adoption.cli"
     try:
-        cli = import_module(f"{source.LAYER.parent.name}.__main__").cli
+        cli = import_module(module).cli
     except Exception:
-        project = source.LAYER.parents[2]
+        project = _project()
         problems = [
             *update.unfinished(project),
             *source.of_another_package(project),
@@ -26,6 +40,11 @@ def main() -> None:
         sys.stderr.write("\n".join([*problems, ""]))
         raise SystemExit(2) from None
     cli()
+
+
+def _project() -> Path:
+    above = [folder for folder in source.LAYER.parents if (folder / update.ANSWERS).is_file()]
+    return above[0] if above else source.LAYER.parents[2]
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from .errors import DataLayerError
 from .git import answer, ask
+from .modules.source import code_folders
+from .project import migrations_folder
 
-VERSIONS = "migrations/versions/"
-CODE = "src/"
 MODELS = ("**/models.py", "**/models/**")
 
 
@@ -50,7 +50,7 @@ def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[
     """The code that changes together with migrations since `base`, and the verdict as a sentence.
 
     Migrations may come with the models that they follow, and with tests, pages and configuration;
-    any other file below `src/` is code that the next deployment brings.
+    any other file among the packages is code that the next deployment brings.
 
     Args:
         base: a branch, tag or commit.
@@ -62,17 +62,21 @@ def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[
     if changes is None:
         return [], f"The base {base or '(none)'} is not in this clone: nothing to compare with."
     fork, files = changes
-    migrations = [name for name in files if name.startswith(VERSIONS) and name.endswith(".py")]
+    environment = f"{migrations_folder(root)}/"
+    versions = f"{environment}versions/"
+    migrations = [name for name in files if name.startswith(versions) and name.endswith(".py")]
     if not migrations:
         return [], f"No migration changes since {base}."
-    before = answer(root, "ls-tree", "-r", "--name-only", fork, "--", VERSIONS)
+    before = answer(root, "ls-tree", "-r", "--name-only", fork, "--", versions)
     if not any(name.endswith(".py") for name in before.splitlines()):
         return [], f"These are the first migrations: {base} has none, so no code runs on them yet."
     permitted = (*MODELS, *allow)
     code = [
         name
         for name in files
-        if name.startswith(CODE) and not any(fnmatchcase(name, glob) for glob in permitted)
+        if name.startswith(tuple(f"{folder}/" for folder in code_folders(root)))
+        and not name.startswith(environment)
+        and not any(fnmatchcase(name, glob) for glob in permitted)
     ]
     if not code:
         return [], f"The schema changes ({', '.join(migrations)}), and no code with it."

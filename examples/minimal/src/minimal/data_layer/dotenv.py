@@ -3,6 +3,7 @@
 import io
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +45,15 @@ class Written:
     added: tuple[str, ...]
 
 
-def write(project: Path) -> Written:
+def write(project: Path, *, new: Mapping[str, str] | None = None) -> Written:
     """Complete `.env` of the project from its `.env.example`; what is set stays as it is.
 
     Every `…_PASSWORD` and `…_SECRET` without a value gets 256 random bits. The file is replaced
     in one step, with mode 0600. Serves DL-PG-05 and DL-OPS-01.
+
+    Args:
+        project: the folder of both files.
+        new: what a file that was not there begins with.
 
     Raises:
         DataLayerError: there is no example, git does not ignore `.env`, or a file can't be read.
@@ -68,7 +73,9 @@ def write(project: Path) -> Written:
     if created or missing or generated:
         with replacing(target) as part:
             part.chmod(0o600)  # before the first secret is in it
-            part.write_text("".join(text for text, _ in filled), encoding="utf-8", newline="\n")
+            first = [f"{name}={value}\n" for name, value in (new or {}).items() if created]
+            text = "".join([*first, *(text for text, _ in filled)])
+            part.write_text(text, encoding="utf-8", newline="\n")
     elif target.stat().st_mode & 0o077:
         target.chmod(0o600)
     added = tuple(one.key for one in missing if one.key and one.key not in generated)

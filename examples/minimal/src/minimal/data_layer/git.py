@@ -43,3 +43,15 @@ def answer(project: Path, *arguments: str, stdin: str = "", codes: tuple[int, ..
         reason = " ".join(done.stderr.split()).removeprefix("fatal: ")
         raise GitRefused(f"git can't answer about {project}: {reason or done.args}.")
     return done.stdout
+
+
+def is_repository(project: Path) -> bool:
+    """Whether git is there and the project is in a work tree of it.
+
+    Raises:
+        GitRefused: it is, but git does not want to look, for example since another user owns it.
+    """
+    done = ask(project, "rev-parse", "--is-inside-work-tree")
+    if done.returncode not in (0, 127) and "not a git repository" not in done.stderr:
+        raise GitRefused(f"git does not look into {project}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip() == "true"

@@ -36,8 +36,10 @@ def files_with_secrets(project: Path) -> list[str]:
     one of documentation, and so is a URL's password without a digit or with the word "password".
 
     Raises:
-        DataLayerError: `.env` can't be read.
+        DataLayerError: `.env` can't be read, or git can't tell what it tracks.
     """
+    if not git.is_repository(project):
+        return []
     env = project / ".env"
     secrets = sorted(set(_secrets_of(env))) if env.is_file() else []
     # On stdin: arguments can be read by everybody on the machine.
@@ -64,8 +66,9 @@ def _matches(project: Path, patterns: list[str], stdin: str = "") -> Iterator[tu
     if patterns[-1] == "-" and not stdin:
         return
     options = ["--cached", "-I", "--null", "--only-matching"]
-    found = git.ask(project, "grep", *options, *patterns, stdin=stdin)
-    for line in found.stdout.splitlines():
+    nothing = 1
+    found = git.answer(project, "grep", *options, *patterns, stdin=stdin, codes=(0, nothing))
+    for line in found.splitlines():
         name, _, match = line.partition("\0")
         yield name, match
 

@@ -1,11 +1,21 @@
 """Where the project is, and the modules of yours that it names."""
 
 import pkgutil
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 from .errors import DataLayerError
+
+_LAYER = Path(__file__).parent
+_PACKAGE = _LAYER.parent.name
+# The project was there before the layer, which leaves all its files alone.
+ADOPTED = (_LAYER / "adoption" / "__init__.py").is_file()
+# What a person types after `uv run`.
+COMMAND = f"python -m {_PACKAGE}.data_layer" if ADOPTED else _PACKAGE.replace("_", "-")
 
 
 def root() -> Path:
@@ -21,6 +31,15 @@ def root() -> Path:
     raise DataLayerError(
         f"No alembic.ini in {here} or any folder above it; run the command inside the project."
     )
+
+
+def migrations_folder(project: Path) -> str:
+    """Where the environment of the migrations stands, relative to the project."""
+    settings = ConfigParser(interpolation=None)
+    with suppress(ConfigParserError):
+        settings.read(project / "alembic.ini", encoding="utf-8")
+    named = settings.get("alembic", "script_location", fallback="migrations")
+    return PurePath(named.replace("%(here)s", ".")).as_posix()
 
 
 def import_all(name: str) -> list[ModuleType]:

@@ -23,9 +23,9 @@ Samples = Mapping[str, Sequence[Mapping[str, Any]]]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def sample_rows(project: Path) -> Samples:
-    """What the project says in `migrations/sample_rows.py`; nothing when there is no such file."""
-    path = project / "migrations" / "sample_rows.py"
+def sample_rows(folder: Path) -> Samples:
+    """What `sample_rows.py` says in the folder of `env.py`; nothing where there is no such file."""
+    path = folder / "sample_rows.py"
     spec = importlib.util.spec_from_file_location("sample_rows", path)
     if spec is None or spec.loader is None or not path.exists():
         return {}

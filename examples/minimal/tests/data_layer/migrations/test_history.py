@@ -53,12 +53,19 @@ async def test_the_history_is_one_line_of_safe_files_and_ends_where_the_models_a
 
 @pytest.mark.standard("DL-MIG-02")
 async def test_every_migration_goes_up_down_and_up_again_with_rows_in_every_table(
-    engine: sa.Engine, pytestconfig: pytest.Config
+    engine: sa.Engine,
 ) -> None:
-    samples = sample_rows(Path(pytestconfig.rootpath))
-    scripts = ScriptDirectory.from_config(layer.migrations.alembic_config())
-    await layer.migrations.upgrade(engine.url, "base")
-    for script in reversed(list(scripts.walk_revisions())):
+    config = layer.migrations.alembic_config()
+    scripts = ScriptDirectory.from_config(config)
+    samples = sample_rows(Path(scripts.dir))
+    before_the_rules = layer.migrations.baseline(config)
+    judged = [
+        script
+        for script in scripts.walk_revisions(before_the_rules or "base")
+        if script.revision != before_the_rules
+    ]
+    await layer.migrations.upgrade(engine.url, before_the_rules or "base")
+    for script in reversed(judged):
         before = _schema(engine)
         await layer.migrations.upgrade(engine.url, script.revision)
         with engine.begin() as connection:
@@ -73,6 +80,8 @@ async def test_every_migration_goes_up_down_and_up_again_with_rows_in_every_tabl
             fill(connection, samples)
         await layer.migrations.upgrade(engine.url, script.revision)
         assert _schema(engine) == after
+    if not judged:
+        return
     with engine.begin() as connection:
         fill(connection, samples)
         tables = set(sa.inspect(connection).get_table_names()) - {"alembic_version"}

@@ -12,12 +12,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from ..checklist import Check, Finding, advice, failed, passed
-from ..project import root
+from ..project import ADOPTED, COMMAND, root
 from . import source, update
 
 Probe = Callable[[], Awaitable[Finding]]
-
-PROGRAM = source.LAYER.parent.name.replace("_", "-")
 
 
 def update_checks() -> list[Check]:
@@ -87,7 +85,7 @@ def _settings() -> Finding:
     if missing := sorted(example - here - os.environ.keys()):
         return advice(
             f".env lacks {', '.join(missing)}.",
-            f"`uv run {PROGRAM} init` adds them; what is set stays as it is.",
+            f"`uv run {COMMAND} init` adds them; what is set stays as it is.",
         )
     return passed(f"All {len(example)} are.")
 
@@ -99,9 +97,12 @@ def _names(file: Path) -> set[str]:
 def _application() -> Finding:
     if not source.is_on("http"):
         return passed("http_api is off.")
-    if any(one.name.endswith(".data_layer.http.create_api") for one in source.imports(root())):
-        return passed("It is made by create_api.")
+    calls = tuple(f".data_layer.http.{name}" for name in ("create_api", "install"))
+    if any(one.name.endswith(calls) for one in source.imports(root())):
+        return passed("It has the data layer.")
     return advice(
         "http_api is on, and no file imports create_api.",
-        f"Write src/{source.LAYER.parent.name}/app.py as docs/data-layer/http.md shows it.",
+        "Call install(app), as docs/data-layer/adopt.md shows it."
+        if ADOPTED
+        else f"Write src/{source.LAYER.parent.name}/app.py as docs/data-layer/http.md shows it.",
     )

@@ -9,12 +9,11 @@ import typer
 
 from ..errors import DataLayerError
 from ..git import answer
-from ..project import root
+from ..project import COMMAND, root
 from . import source, update
 from .remains import Remains
 
 PACKAGE = source.LAYER.parent.name
-PROGRAM = PACKAGE.replace("_", "-")
 Name = Annotated[str, typer.Argument(help=f"One of {', '.join(source.MODULES)}.")]
 
 
@@ -31,9 +30,9 @@ def modules_commands(remains: Callable[[str], Coroutine[Any, Any, list[Remains]]
         """Say what to type to switch a module on; the others stay."""
         on = _on(name)
         if name in on:
-            raise DataLayerError(f"{name} is switched on already; `uv run {PROGRAM} next` goes on.")
+            raise DataLayerError(f"{name} is switched on already; `uv run {COMMAND} next` goes on.")
         _type(*(module for module in source.MODULES if module in {*on, name}))
-        typer.echo(f"  uv run {PROGRAM} next    says what {name} needs from you")
+        typer.echo(f"  uv run {COMMAND} next    says what {name} needs from you")
 
     @group.command()
     def remove(name: Name) -> None:
@@ -57,7 +56,7 @@ def modules_commands(remains: Callable[[str], Coroutine[Any, Any, list[Remains]]
             typer.echo(f"{len(before)} of these to do before {name} can be switched off.")
             raise typer.Exit(1)
         _type(*(module for module in on if module != name))
-        typer.echo(f"  uv run {PROGRAM} check")
+        typer.echo(f"  uv run {COMMAND} check")
         for one in living:
             typer.echo(f"- {one.sentence}")
 
@@ -72,7 +71,7 @@ def _on(name: str) -> list[str]:
 
 def _type(*modules: str) -> None:
     """The whole list: an update removes the modules that it does not name."""
-    typer.echo(f"Commit first, then type:\n  copier update -d 'modules=[{', '.join(modules)}]'")
+    typer.echo(f"Commit first, then type:\n  {update.UPDATE} -d 'modules=[{', '.join(modules)}]'")
     typer.echo("  uv sync")
 
 
@@ -85,9 +84,9 @@ def _importers(project: Path, name: str) -> list[str]:
     ]
     gone = {f"{PACKAGE}.data_layer.{name}"}
     gone |= {
-        folder.removeprefix("src/").replace("/", ".")
+        source.dotted(project, folder)
         for one in found
-        if one.of(*gone) and (folder := _folder(one.path, name)).startswith("src/")
+        if one.of(*gone) and (folder := _folder(one.path, name))
     }
     sentences: dict[str, str] = {}
     for one in found:
@@ -110,7 +109,7 @@ def _folder(path: str, name: str) -> str:
 
 def _edits(project: Path, name: str) -> Iterator[str]:
     """What the update would take away, of files that it manages."""
-    layer = source.LAYER.relative_to(source.LAYER.parents[2])
+    layer = (Path(source.packages(project)) / PACKAGE / source.LAYER.name).as_posix()
     owned = (
         *(f"{layer}/{name}", f"{layer}/devservers/{name}.py", f"tests/data_layer/{name}"),
         *(f"ops/{name}", f"docs/data-layer/{name}.md", f"docs/data-layer/{name}-*.md"),

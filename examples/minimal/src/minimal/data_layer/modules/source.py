@@ -4,6 +4,7 @@ Nothing here needs more than the standard library, so that it answers when nothi
 """
 
 import ast
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import resolve_name
@@ -13,7 +14,8 @@ LAYER = Path(__file__).parents[1]
 MODULES = ("timescaledb", "duckdb", "files", "redis")
 # What an answer of its own decides.
 PARTS = (*MODULES, "http")
-FOLDERS = ("src", "tests", "migrations", "scripts")
+# Where Python files are, beside the packages.
+FOLDERS = ("tests", "migrations", "scripts")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,20 +41,49 @@ def imports(project: Path) -> Iterator[Import]:
 
     A file that is no Python, for example since an update left conflicts in it, has none.
     """
-    for folder in FOLDERS:
-        for file in sorted((project / folder).rglob("*.py")):
-            path = file.relative_to(project)
-            if path.parts[2:3] == ("data_layer",) or "data_layer" in path.parts[:2]:
-                continue
-            try:
-                tree = ast.parse(file.read_bytes())
-            except (SyntaxError, ValueError):
-                continue
-            package = ".".join(path.parent.parts[path.parts[0] == "src" :])
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    for name in _names(node, package):
-                        yield Import(path.as_posix(), node.lineno, name)
+    for file in _python_files(project):
+        path = file.relative_to(project).as_posix()
+        module = dotted(project, path)
+        if module.split(".")[1:2] == ["data_layer"]:
+            continue
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        package = module.rpartition(".")[0]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for name in _names(node, package):
+                    yield Import(path, node.lineno, name)
+
+
+def packages(project: Path) -> str:
+    """The folder of the project's packages, relative to it; a dot for the project's own."""
+    folder = LAYER.parents[1].resolve()
+    inside = folder.is_relative_to(project.resolve())
+    return folder.relative_to(project.resolve()).as_posix() if inside else "src"
+
+
+def dotted(project: Path, path: str) -> str:
+    """What is imported for a path of the project, a file's or a folder's."""
+    return path.removeprefix(f"{packages(project)}/").removesuffix(".py").replace("/", ".")
+
+
+def code_folders(project: Path) -> list[str]:
+    """The folders that code stands in, relative to the project."""
+    if (folder := packages(project)) != ".":
+        return [folder]
+    found = {file.parent.name for file in project.glob("*/__init__.py")}
+    return sorted(found - {*FOLDERS})
+
+
+def _python_files(project: Path) -> Iterator[Path]:
+    for folder in (*code_folders(project), *FOLDERS):
+        for here, below, names in os.walk(project / folder):
+            below[:] = sorted(
+                one for one in below if one != "node_modules" and not one.startswith(".")
+            )
+            yield from (Path(here, name) for name in sorted(names) if name.endswith(".py"))
 
 
 def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
@@ -90,7 +121,7 @@ def of_another_package(project: Path) -> list[str]:
         one.name.partition(".")[0]: one
         for one in imports(project)
         if one.name.split(".")[1:2] == ["data_layer"]
-        and (own := project / "src" / one.name.partition(".")[0]).is_dir()
+        and (own := project / packages(project) / one.name.partition(".")[0]).is_dir()
         and not (own / "data_layer" / "__init__.py").is_file()
     }
     return [

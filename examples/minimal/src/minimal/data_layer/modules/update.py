@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import git
+from ..project import ADOPTED
 
-ANSWERS = ".copier-answers.yml"
+# A project that adopted the layer may have another template, which has the other name.
+ANSWERS = ".copier-answers.data-layer.yml" if ADOPTED else ".copier-answers.yml"
+UPDATE = f"copier update -a {ANSWERS}" if ADOPTED else "copier update"
 _MARKER = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
 # Where no update writes.
 _SKIPPED = {".git", ".venv", "node_modules"}
@@ -36,7 +39,9 @@ def unfinished(project: Path) -> list[str]:
 
 def _listed(project: Path, *arguments: str) -> list[str]:
     """Paths that git lists; none where there is no git, and so no update either."""
-    listed = git.ask(project, "ls-files", "-z", *arguments).stdout.split("\0")
+    if not git.is_repository(project):
+        return []
+    listed = git.answer(project, "ls-files", "-z", *arguments).split("\0")
     return sorted({path for path in listed if path})
 
 
@@ -71,7 +76,7 @@ def edited_answers(project: Path) -> str:
         return (
             f"{ANSWERS} was edited by hand, so the next update would merge against a project "
             f"that never was: `git checkout` the last version that Copier wrote, and change an "
-            "answer with `copier update -d name=value`."
+            f"answer with `{UPDATE} -d name=value`."
         )
     return ""
 

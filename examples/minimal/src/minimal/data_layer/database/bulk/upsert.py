@@ -21,6 +21,10 @@ from .copy import copy_rows, driver_of, refused
 from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
 
+# In the `info` of the metadata, by the key of a table: what its module has an upsert set first, as
+# names and values of settings of the server.
+UPSERT_SETTINGS = "data_layer.upsert_settings"
+
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
@@ -99,7 +103,7 @@ async def upsert(
         await cursor.execute(_DROP_DUPLICATES.format(**parts))
         count -= cursor.rowcount
         await cursor.execute(_HAS_CHUNKS, [identifier(target).as_string(driver)])
-        has_chunks = bool(await cursor.fetchone())
+        has_chunks = await cursor.fetchone() is not None
         new = "excluded" if has_chunks else "staged"
         assignments = [
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(new, name))
@@ -113,6 +117,9 @@ async def upsert(
         }
         try:
             if update and has_chunks:
+                settings = target.metadata.info.get(UPSERT_SETTINGS, {}).get(target.key, {})
+                for setting in settings.items():
+                    await cursor.execute("SELECT set_config(%s, %s, true)", setting)
                 await cursor.execute(_UPSERT_CHUNKS.format(**parts))
                 inserted, updated = await cursor.fetchone() or (0, 0)
             else:
@@ -166,11 +173,8 @@ _UPDATE_DIFFERENT = sql.SQL(
 
 
 # An UPDATE by a join makes every columnar chunk of a hypertable rows again; an INSERT goes to the
-# chunks that its rows belong to. TimescaleDB's limit to that would end a large one in its midst.
-_HAS_CHUNKS = (
-    "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true) "
-    "FROM pg_class WHERE oid = %s::regclass AND relhassubclass AND relkind = 'r'"
-)
+# chunks that its rows belong to.
+_HAS_CHUNKS = "SELECT FROM pg_class WHERE oid = %s::regclass AND relhassubclass AND relkind = 'r'"
 _UPSERT_CHUNKS = sql.SQL(
     "WITH done AS (INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "
     "SELECT {columns} FROM {staging} ORDER BY {key} "

@@ -10,6 +10,7 @@ from .operations import (
     irreversible,
     validate_constraint,
 )
+from .rules import baseline
 from .runner import alembic_config, downgrade, upgrade
 from .settings import MigrationSettings
 
@@ -18,6 +19,7 @@ __all__ = [
     "MigrationError",
     "MigrationSettings",
     "alembic_config",
+    "baseline",
     "create_index_concurrently",
     "downgrade",
     "drop_index_concurrently",

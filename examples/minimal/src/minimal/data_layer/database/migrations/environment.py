@@ -21,7 +21,7 @@ from ...settings import load
 from ..engine import create_engine
 from ..errors import sqlstate
 from ..settings import DatabaseSettings
-from . import defaults  # noqa: F401 (Alembic takes its comparison from there)
+from . import dialect  # noqa: F401 (Alembic finds it by its name)
 from .errors import MigrationError
 from .naming import description
 from .settings import MigrationSettings
@@ -34,7 +34,7 @@ LOCK_KEY = zlib.crc32(b"alembic_version")
 _POLL = 0.25
 
 
-def run_migrations(target_metadata: MetaData) -> None:
+def run_migrations(*target_metadata: MetaData) -> None:
     """Run what the `alembic` command line asked for; called by `migrations/env.py` and nobody else.
 
     - Every migration is a transaction of its own: one that fails leaves nothing behind, and those
@@ -48,7 +48,8 @@ def run_migrations(target_metadata: MetaData) -> None:
       names. It creates none: let the migration do that first.
 
     Args:
-        target_metadata: the models that `--autogenerate` compares the database with.
+        target_metadata: the models that `--autogenerate` compares the database with. A project with
+            a base of its own names that first, and the layer's `Base.metadata` after it.
 
     Raises:
         MigrationError: in a sentence, when the settings are wrong or another deployer takes longer
@@ -57,9 +58,10 @@ def run_migrations(target_metadata: MetaData) -> None:
     script_only = context.is_offline_mode() or _needs_no_database()
     if context.config.cmd_opts is not None and context.config.config_file_name is not None:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
-    schemas = {table.schema for table in target_metadata.tables.values()}
+    target = _together(*target_metadata)
+    schemas = {table.schema for table in target.tables.values()}
     options: dict[str, Any] = {
-        "target_metadata": target_metadata,
+        "target_metadata": target,
         # What is in no schema of the models and not in the default one is somebody else's.
         "include_schemas": any(schemas),
         "include_name": lambda name, kind, _: kind != "schema" or not name or name in schemas,
@@ -79,6 +81,17 @@ def run_migrations(target_metadata: MetaData) -> None:
         raise
     except DataLayerError as error:
         raise MigrationError(str(error)) from error
+
+
+def _together(first: MetaData, *others: MetaData) -> MetaData:
+    # Of a list of them, Alembic takes neither the naming convention nor what is declared beside.
+    for other in others:
+        for table in other.sorted_tables:
+            if table.key not in first.tables:
+                table.to_metadata(first)
+        for name, told in other.info.items():
+            first.info.setdefault(name, told)
+    return first
 
 
 def _needs_no_database() -> bool:

@@ -10,8 +10,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
 from .errors import MigrationError
-from .rules import Problem
+from .rules import Problem, baseline
 
 MISSING = "squawk-cli and alembic-squawk are not installed; run `uv sync --group lint`."
 
@@ -40,7 +43,15 @@ def hazards_in(files: Sequence[Path], root: Path) -> list[Problem]:
         raise MigrationError(MISSING)
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder, "sql")
-        _run([sys.executable, "-m", "alembic_squawk.cli", "--out-dir", str(scripts)], root)
+        config = Config(root / "alembic.ini")
+        # What is before the baseline may ask a database, which a script has not.
+        revisions = f"{baseline(config) or 'base'}:head"
+        write = ["-m", "alembic_squawk.cli", "--revisions", revisions, "--out-dir", str(scripts)]
+        _run([sys.executable, *write], root)
+        for revision in ScriptDirectory.from_config(config).walk_revisions():
+            # So it names those of another folder than migrations/versions.
+            if (script := scripts / f"{revision.revision}.sql").exists():
+                script.rename(scripts / f"{Path(revision.path).stem}.sql")
         chosen = [scripts / f"{file.stem}.sql" for file in files]
         chosen = [script for script in chosen if script.exists()]
         if not chosen:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 
+from .errors import MigrationError
 from .naming import problem_with_name
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -34,10 +36,36 @@ class Problem:
     sentence: str
 
 
+def baseline(config: Config) -> str | None:
+    """The revision that a history had reached before it followed the rules; None without one.
+
+    `alembic.ini` names it as `migrations_baseline`. It, and what comes before it, is not judged.
+
+    Raises:
+        MigrationError: there is no such revision.
+    """
+    named = config.get_main_option("migrations_baseline")
+    if not named:
+        return None
+    try:
+        return ScriptDirectory.from_config(config).get_revision(named).revision
+    except CommandError:
+        raise MigrationError(
+            f"migrations_baseline in alembic.ini names {named}, which is no revision; name the one "
+            "that `alembic heads` showed when the project adopted the rules, or delete the line."
+        ) from None
+
+
 def migration_files(config: Config) -> list[Path]:
-    """The migration files of the project, oldest name first."""
-    versions = Path(ScriptDirectory.from_config(config).versions)
-    return sorted(versions.glob("*.py"))
+    """The migration files of the project that are judged, oldest name first."""
+    scripts = ScriptDirectory.from_config(config)
+    before = baseline(config)
+    old = {
+        Path(script.path).resolve()
+        for script in (scripts.iterate_revisions(before, "base") if before else ())
+    }
+    versions = Path(scripts.versions)
+    return sorted(file for file in versions.glob("*.py") if file.resolve() not in old)
 
 
 def problems_in(files: Sequence[Path]) -> list[Problem]:
@@ -49,7 +77,8 @@ def problems_of_line(config: Config) -> list[Problem]:
     """DL-MIG-03: the migrations are one line, from one first file to one last."""
     scripts = ScriptDirectory.from_config(config)
     problems = []
-    for what, revisions in [("first", scripts.get_bases()), ("last", scripts.get_heads())]:
+    firsts = [] if baseline(config) else scripts.get_bases()
+    for what, revisions in [("first", firsts), ("last", scripts.get_heads())]:
         if len(revisions) > 1:
             names = sorted(Path(scripts.get_revision(revision).path).name for revision in revisions)
             problems.append(

@@ -1,18 +1,18 @@
-"""How autogenerate compares the server's defaults: by value, whatever their text."""
+"""Where autogenerate does otherwise than Alembic: server defaults, and the names of enum types."""
 
-from typing import Any
+from typing import Any, Literal
 
+from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import Column, Text, cast, literal, literal_column, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
+
+from .enums import enum_of, rendered
 
 
-class ComparingByValue(PostgresqlImpl):
-    """Alembic's PostgreSQL, which takes this class for its own by the name of the dialect.
-
-    Alembic's comparison puts what a model says between quotes as it is, and asks for an equality
-    that json lacks: a quote or a JSON column ended the run.
-    """
+class Postgresql(PostgresqlImpl):
+    """Alembic's PostgreSQL, which takes this class for its own by the name of the dialect."""
 
     __dialect__ = "postgresql"
 
@@ -23,7 +23,11 @@ class ComparingByValue(PostgresqlImpl):
         rendered_metadata_default: str | None,
         rendered_inspector_default: str | None,
     ) -> bool:
-        """Whether the default in the database is another than that of the model."""
+        """Whether the default in the database has another value than that of the model.
+
+        Alembic's comparison puts what a model says between quotes as it is, and asks for an
+        equality that json lacks: a quote or a JSON column ended the run.
+        """
         found, declared = rendered_inspector_default, metadata_column.server_default
         if found is None or declared is None or found.startswith("nextval("):
             return bool(
@@ -43,3 +47,13 @@ class ComparingByValue(PostgresqlImpl):
                 return bool(self.connection.scalar(select(old.is_distinct_from(new))))
         except DBAPIError:
             return True  # such as a value that the type in the database does not have yet
+
+    def render_type(
+        self, type_: TypeEngine[Any], autogen_context: AutogenContext
+    ) -> str | Literal[False]:
+        """How a revision names a type: an enum as one that is made already."""
+        enum = enum_of(type_)
+        if enum is None:
+            return super().render_type(type_, autogen_context)
+        autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
+        return rendered(enum)
