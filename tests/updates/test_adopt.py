@@ -99,7 +99,10 @@ def test_adoption_leaves_what_is_theirs_and_ends_green(
     package = f"{existing.sources}/{existing.package}".removeprefix("./")
     ours = (f"{package}/data_layer/", "tests/data_layer/", "docs/data-layer/", "ops/", ANSWERS)
     assert [path for path in came if not path.startswith(tuple(base + one for one in ours))] == []
-    assert dead_links(project, [project / "docs/data-layer" / "README.md"]) == []
+    pages = [
+        path for folder in ("docs/data-layer", "ops") for path in (project / folder).rglob("*.md")
+    ]
+    assert dead_links(project, pages) == []
 
     told = asked(project, existing, python)
     assert told.returncode == 1
