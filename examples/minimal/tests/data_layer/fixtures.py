@@ -51,7 +51,7 @@ settings.load_profile("unhurried")
 IMAGE = "postgres:18"
 PREFIX = "test_minimal_"
 # The layer's own variables and libpq's.
-FOREIGN = ("DUCKDB_", "DATABASE_", "FILES_", "MIGRATION_", "PG", "REDIS_")
+FOREIGN = ("DUCKDB_", "DATABASE_", "FILES_", "MIGRATION_", "PG", "REDIS_", "SAGAS_")
 
 
 class DatabaseRun:

@@ -3,6 +3,7 @@
 A command imports what else it needs when it runs, so that the others start at once.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from typer.main import get_group
 
 from . import dotenv, wiring
 from .errors import DataLayerError
-from .project import import_all, root
+from .project import ADOPTED, COMMAND, import_all, root
 
 if TYPE_CHECKING:
     from .checklist import Check
@@ -34,13 +35,13 @@ PROGRAM = PACKAGE.replace("_", "-")
 EXAMPLES = f"""
 **Examples**
 
-`{PROGRAM} init` — write `.env` with generated passwords
+`{COMMAND} init` — write `.env` with generated passwords
 
-`{PROGRAM} check --only DL-MIG` — ask about the migrations only
+`{COMMAND} check --only DL-MIG` — ask about the migrations only
 
-`{PROGRAM} demo` — see the data layer at work on a PostgreSQL of its own
+`{COMMAND} demo` — see the data layer at work on a PostgreSQL of its own
 
-`{PROGRAM} embedded {PROGRAM} check` — run a command against a throwaway database
+`{COMMAND} embedded {COMMAND} check` — run a command against a throwaway database
 """
 
 
@@ -213,7 +214,14 @@ def _print_version(wanted: bool) -> None:
 
 
 def _init() -> None:
-    written = dotenv.write(root())
+    project = root()
+    # A second checkout with the same name would take the servers of the first one over.
+    checkout = {"COMPOSE_PROJECT_NAME": f"{PROGRAM}-{secrets.token_hex(2)}"}
+    written = dotenv.write(project, new={} if ADOPTED else checkout)
+    # The servers in the containers are other users, whatever the umask of who copied or cloned.
+    ops = project / "ops"
+    for path in (ops, *ops.rglob("*")) if ops.is_dir() else ():
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     if written.created:
         typer.echo("Wrote .env, which git ignores and only you can read.")
     elif written.generated or written.added:
@@ -228,8 +236,8 @@ def _init() -> None:
         "\nNext:\n"
         "  docker compose up -d --wait    starts PostgreSQL with these passwords\n"
         "  uv run alembic upgrade head    creates the tables\n"
-        f"  uv run {PROGRAM} check{' ' * max(1, 18 - len(PROGRAM))}proves that all is in place\n"
-        f"Without Docker: uv run {PROGRAM} demo"
+        f"  uv run {COMMAND} check{' ' * max(1, 18 - len(COMMAND))}proves that all is in place\n"
+        f"Without Docker: uv run {COMMAND} demo"
     )
 
 
@@ -237,6 +245,6 @@ def _chosen(checks: "Sequence[Check]", prefixes: Sequence[str]) -> "list[Check]"
     for prefix in prefixes:
         if not any(check.id.startswith(prefix) for check in checks):
             raise DataLayerError(
-                f"No check's id begins with {prefix}; `{PROGRAM} check --list` shows them all."
+                f"No check's id begins with {prefix}; `{COMMAND} check --list` shows them all."
             )
     return [check for check in checks if not prefixes or check.id.startswith(tuple(prefixes))]

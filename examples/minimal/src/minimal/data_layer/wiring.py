@@ -36,6 +36,10 @@ def checks(only: Sequence[str] = (), declare: Callable[[], None] = lambda: None)
         from .database.migrations.checks import migration_checks
 
         found += migration_checks()
+    if _wanted(only, "DL-SA"):
+        from .sagas.checks import saga_checks
+
+        found += saga_checks(declare)
     return found
 
 
@@ -63,6 +67,16 @@ def command_groups(
 
         return migrations_commands
 
+    def sagas() -> "typer.Typer":
+        from .sagas.commands import saga_commands
+
+        return saga_commands(declare)
+
+    def outbox() -> "typer.Typer":
+        from .sagas.commands import outbox_commands
+
+        return outbox_commands(declare)
+
     def modules() -> "typer.Typer":
         from .modules.commands import modules_commands
 
@@ -73,6 +87,8 @@ def command_groups(
             "Judge migrations: the safety lint, and schema and code apart.",
             migrations,
         ),
+        "sagas": ("Work across services: workers, and sagas that wait for a person.", sagas),
+        "outbox": ("Messages that were committed: relays, and what waits.", outbox),
         "modules": ("Switch a module on or off: what to do, and what to type.", modules),
     }
 

@@ -1,0 +1,67 @@
+"""Where the messages of the outbox can go: a stream, or live messages."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from ..sagas import Deliver, Message, Target
+from .jsonable import dumps
+from .keys import TimeToLive
+from .live import Live
+from .store import Store
+
+_DAY = TimeToLive(timedelta(days=1))
+
+
+def stream(*, kept: int = 100_000, ttl: TimeToLive = _DAY) -> Target:
+    """A target that appends each message to the stream of its topic, whose key `stream_key` says.
+
+    An entry has the fields `id`, `key` and `payload`, which is JSON. An `id` that a reader of a key
+    has seen already is a message that was delivered twice.
+
+    Args:
+        kept: entries after which the oldest go.
+        ttl: the time after the last message when the stream goes.
+    """
+
+    @asynccontextmanager
+    async def target() -> AsyncIterator[Deliver]:
+        async with Store.open() as store:
+
+            async def append(message: Message) -> None:
+                key = stream_key(store, message.topic)
+                payload = dumps(message.payload, f"A message of {message.topic}")
+                fields: dict[Any, Any] = {"id": message.id, "key": message.key, "payload": payload}
+
+                async def send() -> None:
+                    async with store.client.pipeline(transaction=True) as pipe:
+                        pipe.xadd(key, fields, maxlen=kept)
+                        pipe.pexpire(key, ttl.milliseconds)
+                        await pipe.execute()
+
+                await store.run(lambda _: send())
+
+            yield append
+
+    return target
+
+
+def stream_key(store: Store, topic: str) -> str:
+    """The name of the stream in Redis."""
+    return str(store.key("outbox", topic))
+
+
+def live() -> Target:
+    """A target that sends each message live, to the channel that is its key."""
+
+    @asynccontextmanager
+    async def target() -> AsyncIterator[Deliver]:
+        async with Store.open() as store, Live.open(store) as channels:
+
+            async def send(message: Message) -> None:
+                await channels.publish(message.key, message.payload)
+
+            yield send
+
+    return target
