@@ -5,10 +5,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import copier
 import pytest
 import yaml
 
+import release
 from tests import projects
+from tests.combinations import MODULES
 from tests.projects import ROOT, clean_environment, commit_all, files, git, run
 from tests.updates.conftest import answers, append, begin, conflicts, dirty, is_yours, update
 
@@ -16,18 +19,70 @@ PACKAGE = "src/my_project"
 TEMPLATE = "template/{{ source_folder }}/{{ package_name }}"
 
 
-@pytest.fixture
-def previous(template: Path, tmp_path: Path) -> Path:
-    """The template of the last commit that differs from the working tree, then the working tree."""
+# Where a project may come from: every release, and the last commit that differs from now.
+ORIGINS = [*map(str, release.releases(ROOT)), "the commit before"]
+
+
+def begun(origin: str, folder: Path) -> Path:
+    """A repository of the template as it was."""
     changed = git("status", "--porcelain", "--", "copier.yml", "template", cwd=ROOT)
-    revision = "HEAD" if changed else "HEAD^"
-    repository = tmp_path / "previous"
+    known = {str(version): commit for version, commit in release.releases(ROOT).items()}
+    revision = known.get(origin) or ("HEAD" if changed else "HEAD^")
+    repository = folder / "previous"
     repository.mkdir()
-    archive = tmp_path / "previous.tar"
+    archive = folder / "previous.tar"
     git("archive", "--output", archive, revision, "copier.yml", "template", cwd=ROOT)
     run("tar", "-xf", archive, cwd=repository)
-    commit_all(repository, "The last version")
+    commit_all(repository, origin)
     return repository
+
+
+@pytest.fixture
+def previous(tmp_path: Path) -> Path:
+    return begun(ORIGINS[-1], tmp_path)
+
+
+@pytest.fixture(scope="session", params=ORIGINS)
+def versions(
+    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The template as it was, tagged 0.0.1, then as it is."""
+    repository = begun(request.param, tmp_path_factory.mktemp("versions"))
+    git("tag", "0.0.1", cwd=repository)
+    advance(repository, template)
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("number", "modules"),
+    list(enumerate([(), *((module,) for module in MODULES), tuple(MODULES)])),
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_pristine_project_becomes_a_fresh_one(
+    versions: Path, tmp_path: Path, number: int, modules: tuple[str, ...]
+) -> None:
+    """Without a module, with each, and with all; every second one with the API and the example."""
+    whole = number % 2 == 1
+    given = {"modules": list(modules), "http_api": whole, "example": whole}
+    project = tmp_path / "project"
+    copier.run_copy(
+        str(versions),
+        project,
+        data={"project_name": projects.PROJECT_NAME, **given},
+        defaults=True,
+        quiet=True,
+        unsafe=False,
+        vcs_ref="0.0.1",
+    )
+    commit_all(project, "Begin")
+    update(project)
+    assert conflicts(project) == []
+    fresh = projects.render(versions, tmp_path / "fresh", **given)
+
+    def managed(project: Path) -> dict[str, bytes]:
+        return {path: content for path, content in files(project).items() if not is_yours(path)}
+
+    assert managed(project) == managed(fresh)
 
 
 def advance(repository: Path, template: Path) -> None:
@@ -161,9 +216,9 @@ def test_the_env_file_is_out_of_reach(growing: Path, tmp_path: Path) -> None:
 
 def typed(command: str, *arguments: str, cwd: Path, check: bool = True) -> str:
     """What the real `copier` says to a person who types it: no trust, no question."""
-    copier = Path(sys.executable).with_name("copier")
+    program = Path(sys.executable).with_name("copier")
     options = ("--defaults", "--vcs-ref", "HEAD", *arguments)
-    done = run(copier, command, *options, cwd=cwd, env=clean_environment(), check=check)
+    done = run(program, command, *options, cwd=cwd, env=clean_environment(), check=check)
     return done.stdout + done.stderr
 
 
@@ -273,7 +328,7 @@ def test_the_first_command_of_the_readme_works_from_a_git_address(
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"^uvx (copier copy) (https://\S+) (\S+)$", readme, re.MULTILINE)
     assert found
-    copier, *options = found[1].split()
+    program, *options = found[1].split()
     answers_given = (
         "-d",
         "project_name=Market Desk",
@@ -283,7 +338,7 @@ def test_the_first_command_of_the_readme_works_from_a_git_address(
         "example=false",
     )
     run(
-        *(Path(sys.executable).with_name(copier), *options, "--defaults", *answers_given),
+        *(Path(sys.executable).with_name(program), *options, "--defaults", *answers_given),
         *(served.as_uri(), found[3]),
         cwd=tmp_path,
         env=clean_environment(),
