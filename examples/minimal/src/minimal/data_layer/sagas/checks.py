@@ -17,11 +17,7 @@ DECLARE = "and name its module in __main__.py, as create_cli(declares=[…])."
 
 
 def saga_checks(declare: Callable[[], None]) -> list[Check]:
-    """The checks of sagas and the outbox, in the order of the report; they ask the server once.
-
-    Args:
-        declare: imports the modules that declare sagas and topics.
-    """
+    """The checks, which ask the server once; `declare` imports what declares sagas and topics."""
     asked: list[asyncio.Task[tuple[list[State], list[Backlog]]]] = []
 
     async def ask() -> tuple[list[State], list[Backlog]]:

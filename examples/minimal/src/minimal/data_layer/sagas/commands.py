@@ -38,11 +38,7 @@ _EXAMPLES = f"""
 
 
 def saga_commands(declare: Callable[[], None]) -> typer.Typer:
-    """The group `sagas`.
-
-    Args:
-        declare: imports the modules that declare sagas.
-    """
+    """The group `sagas`; `declare` imports the modules that declare some."""
     commands = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=_EXAMPLES)
 
     @commands.command()
@@ -152,11 +148,7 @@ def saga_commands(declare: Callable[[], None]) -> typer.Typer:
 
 
 def outbox_commands(declare: Callable[[], None]) -> typer.Typer:
-    """The group `outbox`.
-
-    Args:
-        declare: imports the modules that declare topics.
-    """
+    """The group `outbox`; `declare` imports the modules that declare topics."""
     commands = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
     @commands.command()

@@ -75,11 +75,7 @@ async def find(session: ReadSession, status: Status | None, limit: int) -> Seque
 
 
 async def saga(session: ReadSession, saga_id: UUID) -> SagaRow:
-    """A saga with its steps.
-
-    Raises:
-        UnknownSaga: there is none.
-    """
+    """A saga with its steps; `UnknownSaga` where there is none."""
     query = select(SagaRow).where(SagaRow.id == saga_id).options(selectinload(SagaRow.steps))
     row = await session.scalar(query)
     if row is None:
@@ -88,25 +84,17 @@ async def saga(session: ReadSession, saga_id: UUID) -> SagaRow:
 
 
 async def retry(session: WriteSession, saga_id: UUID) -> None:
-    """Let a parked saga go on where it stopped, with all attempts.
-
-    Raises:
-        UnknownSaga: there is none, or it is not parked.
-    """
+    """Let a parked saga go on where it stopped, with all attempts; or `UnknownSaga`."""
     machine.resume(*await _parked(session, saga_id))
 
 
 async def resolve(session: WriteSession, saga_id: UUID, note: str, result: Any = None) -> str:
-    """Take the step at which a saga is parked as done, or as undone, by a person.
+    """Take the step at which a saga is parked as settled by a person; returns its name.
 
-    On its way forward the step counts as done, with `result`; on its way back as undone. Then the
-    saga goes on in its direction.
-
-    Returns:
-        The name of the step.
+    On its way forward the step counts as done, with `result`; on its way back as undone.
 
     Raises:
-        UnknownSaga: there is none, it is not parked, not declared, or hangs at no step.
+        UnknownSaga: there is no parked one, it is not declared, or hangs at no step.
         InvalidSaga: the result is not of the step's type.
     """
     row, now = await _parked(session, saga_id)
@@ -119,11 +107,7 @@ async def resolve(session: WriteSession, saga_id: UUID, note: str, result: Any =
 
 
 async def give_up(session: WriteSession, saga_id: UUID, note: str) -> None:
-    """Let a parked saga that is on its way forward compensate what it did.
-
-    Raises:
-        UnknownSaga: there is none, it is not parked, not declared, or can't go back.
-    """
+    """Let a parked saga that is on its way forward compensate what it did; or `UnknownSaga`."""
     row, now = await _parked(session, saga_id)
     declared = SAGAS.get((row.name, row.version))
     if declared is None or not machine.turn_back(declared, row, now):

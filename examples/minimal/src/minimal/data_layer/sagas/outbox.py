@@ -112,11 +112,7 @@ async def publish(session: WriteSession, topic: Topic, *, key: str, payload: Any
 async def publish_all(
     session: WriteSession, topic: Topic, messages: Iterable[tuple[str, Any]]
 ) -> None:
-    """Publish several messages, each a key and a payload, in this order.
-
-    Raises:
-        The same errors as `publish`.
-    """
+    """Publish several messages, each a key and a payload, in this order, as `publish` does."""
     rows = [{"topic": topic.name, "key": key, "payload": payload} for key, payload in messages]
     if not rows:
         return
