@@ -114,9 +114,7 @@ def _found(connection: Connection, schemas: set[str | None]) -> Iterator[postgre
             yield postgresql.ENUM(*enum["labels"], name=enum["name"], schema=schema)
 
 
-def _is_left(
-    connection: Connection, enum: postgresql.ENUM, tables: set[tuple[str, str]]
-) -> bool:
+def _is_left(connection: Connection, enum: postgresql.ENUM, tables: set[tuple[str, str]]) -> bool:
     users = {
         tuple(row)
         for row in connection.execute(_TABLES, {"name": enum.name, "schema": enum.schema})
