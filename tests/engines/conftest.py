@@ -57,6 +57,21 @@ def date_by_content(project: Path) -> None:
         os.utime(path, (date, date))
 
 
+def share_compiled(project: Path, base: Path) -> None:
+    """Let Python keep what it compiles of `project` where all workers find it.
+
+    It looks for that below its prefix by the path of the source, which here is a link: what the
+    projects of all workers compile to lies in one folder.
+    """
+    prefix = project.parent / "compiled"
+    if not prefix.exists():
+        (base / "compiled" / "project").mkdir(parents=True, exist_ok=True)
+        prefix.symlink_to(base / "compiled")
+        place = prefix.joinpath(*project.absolute().parts[1:])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(base / "compiled" / "project")
+
+
 Installer = Callable[[Combination], Path]
 
 
@@ -69,11 +84,14 @@ def installed(rendered: Renderer, tmp_path_factory: pytest.TempPathFactory) -> I
     is compiled once. A version of Python has a folder of its own.
     """
     stage = tmp_path_factory.mktemp("installed")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def install_combination(combination: Combination) -> Path:
         project = stage / combination.python_version / "my project"
         projects.clear(project)
         shutil.copytree(rendered(combination), project, dirs_exist_ok=True)
+        share_compiled(project, shared)
         date_by_content(project)
         return install(project, UV_PYTHON=interpreters()[combination.python_version])
 

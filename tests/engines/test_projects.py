@@ -31,7 +31,7 @@ def call(project: Path, *command: str, check: bool = True, **variables: str) -> 
         env=clean_environment(
             PATH=path,
             VIRTUAL_ENV=project / ".venv",
-            # What the project before it had too stays compiled.
+            # What another project had too stays compiled.
             PYTHONPYCACHEPREFIX=project.parent / "compiled",
             **variables,
         ),
