@@ -182,9 +182,13 @@ async def test_tables_of_two_bases_are_one_schema(scratch: Scratch) -> None:
     )
     environment = scratch.folder / "migrations" / "env.py"
     text = environment.read_text("utf-8")
-    environment.write_text(
-        text.replace("run_migrations(metadata)", "run_migrations(metadata, layer)"), "utf-8"
-    )
+    together = """
+metadata.info["declared"] = {"theirs": 1}
+layer.info["declared"] = {"ours": 2}
+run_migrations(metadata, layer)
+assert metadata.info["declared"] == {"theirs": 1, "ours": 2}
+"""
+    environment.write_text(text.replace("run_migrations(metadata)", together), "utf-8")
     code, output = await scratch.alembic("revision", "--autogenerate", "-m", "both")
     assert code == 0, output
     [file] = scratch.versions.glob("*_both.py")
