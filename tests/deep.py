@@ -22,8 +22,9 @@ from tests.engines.timescaledb import timescaledb
 from tests.projects import CACHE, ROOT, clean_environment, run, uv
 
 LAYER = ROOT / "tests" / "layer"
-# `market` is the worked example under the load of many; `sagas` kills its workers, once.
-SUITES = ("core", *MODULES, "market", "sagas")
+# `recovery` and `sagas` need no module, and no second round beside them; `market` is the worked
+# example under the load of many.
+SUITES = ("core", "recovery", *MODULES, "market", "sagas")
 
 
 def folders(suite: str) -> list[str]:
@@ -45,7 +46,13 @@ def alone(suite: str) -> Combination:
 
 def put_into(project: Path, combination: Combination) -> None:
     """Copy into the project of `combination` the deep tests of what it has."""
-    suites = ["core", "sagas", *combination.modules, *(["market"] if combination.example else [])]
+    suites = [
+        "core",
+        "recovery",
+        "sagas",
+        *combination.modules,
+        *(["market"] if combination.example else []),
+    ]
     target = project / "tests" / "layer"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()

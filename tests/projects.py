@@ -30,6 +30,7 @@ FOREIGN = (
     "MFLAGS",
 )
 FOREIGN_PREFIXES = (
+    "BACKUP_",
     "DATABASE_",
     "TEST_",
     "POSTGRES_",

@@ -195,7 +195,7 @@ def create_cli(
 
         raise typer.Exit(run(command, server))
 
-    for name, (line, load) in wiring.command_groups(declare).items():
+    for name, (line, load) in wiring.command_groups(declare, checks).items():
         cli.add_typer(typer.Typer(cls=_late(load), help=line), name=name)
     return cli
 

@@ -36,6 +36,10 @@ def checks(only: Sequence[str] = (), declare: Callable[[], None] = lambda: None)
         from .database.migrations.checks import migration_checks
 
         found += migration_checks()
+    if _wanted(only, "DL-BK"):
+        from .recovery.checks import backup_checks
+
+        found += backup_checks()
     if _wanted(only, "DL-SA"):
         from .sagas.checks import saga_checks
 
@@ -54,18 +58,29 @@ def prepare_migrations() -> None:
 
 
 def command_groups(
-    declare: Callable[[], None] = lambda: None,
+    declare: Callable[[], None] = lambda: None, own: "Sequence[Check]" = ()
 ) -> "dict[str, tuple[str, Callable[[], typer.Typer]]]":
     """The command groups of the core and the modules: by name, what `--help` says and its loader.
 
     Args:
         declare: imports what the project declares; a command that needs declarations calls it.
+        own: the project's checks, which the restore drill asks of its copy.
     """
 
     def migrations() -> "typer.Typer":
         from .commands import migrations_commands
 
         return migrations_commands
+
+    def backup() -> "typer.Typer":
+        from .recovery.commands import backup_commands
+
+        def of_a_copy() -> "list[Check]":
+            # Neither how one gets to a server nor what stands in files.
+            wanted = ("DL-TX-02", "DL-MIG-04", "DL-MIG-05")
+            return [*(one for one in checks(wanted) if one.id in wanted), *own]
+
+        return backup_commands(of_a_copy)
 
     def sagas() -> "typer.Typer":
         from .sagas.commands import saga_commands
@@ -87,6 +102,7 @@ def command_groups(
             "Judge migrations: the safety lint, and schema and code apart.",
             migrations,
         ),
+        "backup": ("Back up, restore, and prove every month that a restore works.", backup),
         "sagas": ("Work across services: workers, and sagas that wait for a person.", sagas),
         "outbox": ("Messages that were committed: relays, and what waits.", outbox),
         "modules": ("Switch a module on or off: what to do, and what to type.", modules),

@@ -161,5 +161,6 @@ def _environment(url: URL) -> dict[str, str]:
     return {
         "DATABASE_URL": text,
         "MIGRATION_URL": text,
+        "BACKUP_TOOL": "none",
         "DATABASE_TRANSACTION_POOLER": "false",
     }

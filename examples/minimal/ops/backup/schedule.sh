@@ -1,0 +1,50 @@
+#!/bin/sh
+# A heartbeat each minute, an incremental backup each hour, a full one each day, in UTC. What the
+# retention needs no more pgBackRest drops itself. `schedule.sh once` takes one turn.
+set -eu
+
+# Without a commit an idle database can't be restored to a moment: recovery never sees that it came.
+heartbeat() {
+    psql --quiet --no-psqlrc --output=/dev/null \
+        --command="SELECT pg_logical_emit_message(true, 'heartbeat', now()::text)" \
+        && touch "${HEARTBEAT:-/tmp/heartbeat}"
+}
+
+# The kind of backup that is due; nothing when none is. Labels begin with the moment they were begun.
+due() {
+    made=$(pgbackrest info)
+    hour=$(date -u +%Y%m%d-%H)
+    case $made in
+        *"full backup: ${hour%-*}-"*) ;;
+        *) echo full && return ;;
+    esac
+    case $made in
+        *"full backup: $hour"* | *"_$hour"*) ;;
+        *) echo incr ;;
+    esac
+}
+
+turn() {
+    kind=$(due)
+    if [ -n "$kind" ]; then
+        echo "$(date -u +%FT%TZ) $kind backup"
+        pgbackrest --type="$kind" backup
+    fi
+}
+
+if [ "${1:-}" = once ]; then
+    heartbeat
+    turn
+    exit
+fi
+
+configure.sh
+until pgbackrest stanza-create; do sleep 5; done
+while :; do
+    heartbeat || echo "$(date -u +%FT%TZ) no heartbeat" >&2
+    sleep 60
+done &
+while :; do
+    turn || echo "$(date -u +%FT%TZ) the backup failed; the next try is in a minute" >&2
+    sleep 60
+done
