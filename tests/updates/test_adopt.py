@@ -11,7 +11,7 @@ import pytest
 
 from tests.combinations import MODULES
 from tests.markdown import dead_links
-from tests.projects import commit_all, files, render, run
+from tests.projects import commit_all, files, git, render, run
 from tests.updates.adoption import ANSWERS, BASELINE, PYPROJECT, Existing, adopt, asked, follow
 from tests.updates.conftest import Typed, append, conflicts, database, dirty
 
@@ -166,7 +166,14 @@ def test_modules_come_and_go_after_an_adoption(
     follow(project, existing)
     assert asked(project, existing, python).returncode == 0
     assert typed(*cli, "check", "--only", "DL-UP").returncode == 0
+    append(project / "app/data_layer/redis/keys.py", "# Ours.")
     commit_all(project, "Follow the page")
+    remove = (*cli, "modules", "remove", "redis")
+    edits = typed(*remove, check=False, DATABASE_URL=nowhere, REDIS_URL=nowhere)
+    undo = re.search(r"`git (checkout \w+ -- app/data_layer/redis/keys\.py)`", edits.stdout)
+    assert undo, edits.stdout
+    git(*undo[1].split(), cwd=project)
+    commit_all(project, "Without our edit")
     switch("remove", "redis")
     assert asked(project, existing, python).returncode == 0
     after = files(project)
