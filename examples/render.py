@@ -32,7 +32,7 @@ def snapshot(destination: Path) -> Path:
     shutil.copytree(
         ROOT / "template",
         destination / "template",
-        ignore=shutil.ignore_patterns("__pycache__", ".*_cache", ".DS_Store", "src"),
+        ignore=shutil.ignore_patterns("__pycache__", ".*_cache", ".DS_Store"),
     )
     return destination
 
