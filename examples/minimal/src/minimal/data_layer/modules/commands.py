@@ -117,7 +117,8 @@ def _edits(project: Path, name: str) -> Iterator[str]:
     base = answer(project, "log", "-1", "--format=%h", "--", update.ANSWERS).strip()
     if not base:
         raise DataLayerError(f"{update.ANSWERS} is in no commit of git; commit, then ask again.")
-    told = answer(project, "diff", "--no-renames", "--name-status", "-z", base, "--", *owned)
+    listing = ("--relative", "--no-renames", "--name-status", "-z")
+    told = answer(project, "diff", *listing, base, "--", *owned)
     fields = iter(told.split("\0"))
     for status, path in zip(fields, fields, strict=False):
         if status == "M":

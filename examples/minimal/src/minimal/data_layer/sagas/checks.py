@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from ..checklist import Check, Finding, failed, passed
 from ..database import Database
+from ..project import COMMAND
 from .models import OutboxRow, SagaRow
 from .operating import Backlog, State, backlog, has_table, states
 from .outbox import TOPICS
-from .settings import PROGRAM
 
 # Longer than that, somebody waits for what nobody does.
 OVERDUE = 60.0
@@ -55,7 +55,7 @@ def _parked(sagas: list[State], _: list[Backlog]) -> Finding:
     if found := [one for one in sagas if one.status == "parked"]:
         return failed(
             f"Parked: {_listed(found)}.",
-            f"Look with `uv run {PROGRAM} sagas ls --status parked`, mend the cause, then type "
+            f"Look with `uv run {COMMAND} sagas ls --status parked`, mend the cause, then type "
             "`… sagas retry ID`, or do by hand what is missing and type `… sagas resolve ID`.",
         )
     return passed(f"None of {sum(one.number for one in sagas):,} sagas is parked.")
@@ -68,7 +68,7 @@ def _overdue(sagas: list[State], _: list[Backlog]) -> Finding:
     if late > OVERDUE:
         return failed(
             f"{evidence} One has been due for {timedelta(seconds=round(late))}.",
-            f"Start more workers: uv run {PROGRAM} sagas worker",
+            f"Start more workers: uv run {COMMAND} sagas worker",
         )
     return passed(evidence)
 
@@ -94,12 +94,12 @@ def _outbox(_: list[State], waiting: list[Backlog]) -> Finding:
     if parked:
         return failed(
             f"{evidence} Their keys wait behind them.",
-            f"Look with `uv run {PROGRAM} outbox ls`, mend the cause, type `… outbox retry`.",
+            f"Look with `uv run {COMMAND} outbox ls`, mend the cause, type `… outbox retry`.",
         )
     if any(one.oldest > OVERDUE for one in waiting):
         return failed(
             f"{evidence} The oldest is older than a minute.",
-            f"Start a relay: uv run {PROGRAM} outbox relay",
+            f"Start a relay: uv run {COMMAND} outbox relay",
         )
     return passed(evidence)
 

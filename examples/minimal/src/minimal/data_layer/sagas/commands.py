@@ -13,11 +13,11 @@ import typer
 from sqlalchemy import delete, func, select
 
 from ..database import Database, WriteSession
+from ..project import COMMAND
 from . import operating
 from .errors import SagaError, UnknownSaga
 from .models import OutboxRow, SagaRow, Status
 from .outbox import run_relay
-from .settings import PROGRAM
 from .worker import run_worker
 
 Serve = Callable[[Database, asyncio.Event], Coroutine[Any, Any, None]]
@@ -29,11 +29,11 @@ Limit = Annotated[int, typer.Option(min=1, help="How many.")]
 _EXAMPLES = f"""
 **Examples**
 
-`{PROGRAM} sagas worker` — bring sagas on; start as many as you need
+`{COMMAND} sagas worker` — bring sagas on; start as many as you need
 
-`{PROGRAM} sagas ls --status parked` — those that wait for a person
+`{COMMAND} sagas ls --status parked` — those that wait for a person
 
-`{PROGRAM} sagas resolve ID --note "cancelled by phone"` — a person did what the saga could not
+`{COMMAND} sagas resolve ID --note "cancelled by phone"` — a person did what the saga could not
 """
 
 

@@ -5,8 +5,6 @@ from pydantic_settings import SettingsConfigDict
 
 from ..settings import Settings
 
-PROGRAM = __name__.partition(".")[0].replace("_", "-")
-
 
 class SagaSettings(Settings):
     """What a worker or a relay takes, and for how long.

@@ -90,7 +90,9 @@ def _together(first: MetaData, *others: MetaData) -> MetaData:
             if table.key not in first.tables:
                 table.to_metadata(first)
         for name, told in other.info.items():
-            first.info.setdefault(name, told)
+            here = first.info.setdefault(name, told)
+            if isinstance(told, dict) and isinstance(here, dict):
+                first.info[name] = told | here
     return first
 
 
