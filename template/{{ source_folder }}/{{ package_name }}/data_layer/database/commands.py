@@ -46,9 +46,7 @@ _FIND_STATISTICS = text(
 Number = Annotated[int, typer.Option(min=1, help="How many lines.")]
 
 
-database_commands = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", epilog=_EXAMPLES
-)
+database_commands = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=_EXAMPLES)
 
 
 def _add(name: str, explained: str, nothing: str) -> None:
