@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from my_project.data_layer.recovery import Kind, RecoveryError, Target
+from my_project.data_layer.recovery import Kind, RecoveryError, Target, drill
 from my_project.data_layer.recovery.continuity import gap
 from my_project.data_layer.recovery.server import archiving, connected, describe
 from tests.layer.recovery.conftest import Shop
@@ -71,6 +71,8 @@ def test_a_restored_server_goes_on_archiving_on_a_timeline_of_its_own(living: Sh
         state = (describe(connection), archiving(connection))
     assert gap(living.tool.backups(), living.tool.archive(), *state) == []
     assert living.restored(Target("latest"), full) == after
+    # Of a backup of the first life the drill follows the server into the second.
+    assert drill(living.settings, living.tool).ok
     living.tool.run(Kind.FULL)
     living.archived()
     assert living.restored(Target("latest")) == after

@@ -22,7 +22,7 @@ from . import reports, wal
 from .continuity import in_words
 from .errors import RecoveryError
 from .manifest import Manifest
-from .programs import account, program, run
+from .programs import account, hand_over, program, run
 from .progress import progress
 from .reports import Report, Step
 from .scratch import ScratchServer, scratch_server
@@ -154,11 +154,12 @@ class _Drill:
         """A copy that has recovered to that target, and stops with `running`."""
         folder = self._folder / target.kind
         folder.mkdir(mode=0o700)
+        hand_over(folder, account(self._settings))
         with self._step(f"Restore ({target.kind})") as said:
             backup = choose(self._tool.backups(), target)
             self._report.backup = backup.label
-            # A restore point of now lies on the timeline of now.
-            self._tool.restore(folder, target, backup, here=target.kind == "name")
+            # Another's copy may have left a newer timeline in the archive.
+            self._tool.restore(folder, target, backup, timeline=of.timeline)
             said(f"From {backup.label}.")
         with self._step(f"Recovery ({target.kind})") as said:
             environment = self._tool.environment()

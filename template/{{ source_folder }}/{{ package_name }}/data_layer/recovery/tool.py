@@ -72,11 +72,11 @@ class Target:
             )
         return cls("time", moment.isoformat(sep=" "))
 
-    def settings(self, *, here: bool = False) -> dict[str, str]:
-        """PostgreSQL's settings that stop a recovery there; `here` on the backup's own timeline."""
+    def settings(self, timeline: int | None = None) -> dict[str, str]:
+        """PostgreSQL's settings that stop a recovery there, on the newest timeline or this one."""
         stop = {} if self.kind == "latest" else {f"recovery_target_{self.kind}": self.value}
         return stop | {
-            "recovery_target_timeline": "current" if here else "latest",
+            "recovery_target_timeline": str(timeline or "latest"),
             "recovery_target_action": "promote",
         }
 
@@ -111,13 +111,13 @@ class Tool(Protocol):
         target: Target,
         backup: Backup,
         *,
-        here: bool = False,
+        timeline: int | None = None,
         takes_over: bool = False,
     ) -> None:
         """Fill the empty folder; a server that starts there recovers to the target, then promotes.
 
         Args:
-            here: stay on the timeline of the backup.
+            timeline: go along this one, not the newest in the archive.
             takes_over: archive as the lost server did, from the promotion on; or nothing at all.
         """
 

@@ -214,7 +214,7 @@ class Exercise:
         target: Target,
         backup: Backup,
         *,
-        here: bool = False,
+        timeline: int | None = None,
         takes_over: bool = False,
     ) -> None:
         by_label = {one.label: one for one in self.backups()}
@@ -232,7 +232,7 @@ class Exercise:
                 [program(self._settings, "pg_combinebackup"), f"--output={folder}", *parts],
                 f"Putting together {len(parts)} backups",
             )
-        settings = target.settings(here=here) | {"restore_command": self._restore_command()}
+        settings = target.settings(timeline) | {"restore_command": self._restore_command()}
         if not takes_over:
             settings["archive_mode"] = "off"
         file = folder / "postgresql.auto.conf"

@@ -21,6 +21,8 @@ from .settings import BackupSettings
 from .tool import Backup, Kind, Target
 from .wal import HISTORY, SEGMENT, Archive
 
+# A segment's name is followed by its hash and the compression's suffix.
+_WHOLE = re.compile(rf"({SEGMENT.pattern})-[0-9a-f]{{40}}(?:\.\w+)?")
 TYPES = {Kind.FULL: "full", Kind.INCREMENTAL: "incr"}
 
 
@@ -130,12 +132,8 @@ class PgBackRest:
             for name in names
             if HISTORY.fullmatch(name)
         }
-        # A segment's name is followed by its hash and the compression's suffix.
-        whole = (re.split(r"[-.]", name, maxsplit=1) for name in names)
-        segments = {
-            first for first, *rest in whole if SEGMENT.fullmatch(first) and len(rest[0]) >= 40
-        }
-        return Archive(frozenset(segments), histories)
+        segments = filter(None, map(_WHOLE.fullmatch, names))
+        return Archive(frozenset(found[1] for found in segments), histories)
 
     def prepare(self) -> str:
         beside = self._beside_server()
@@ -167,8 +165,13 @@ class PgBackRest:
 
     def verify(self) -> list[str]:
         # Its exit code is 0 whatever it finds; its text is empty when all is well.
-        said = self._call("Reading the repository", "verify", "--output=text")
-        return [line.strip() for line in said.splitlines() if line.strip()]
+        verify = ("Reading the repository", "verify", "--output=text")
+        said = self._call(*verify).split()
+        if not said:
+            return []
+        # Only its log has the names.
+        log = self._call(*verify, PGBACKREST_LOG_LEVEL_CONSOLE="info")
+        return [*re.findall(r"INFO: (invalid .+)", log), " ".join(said)]
 
     def restore(
         self,
@@ -176,7 +179,7 @@ class PgBackRest:
         target: Target,
         backup: Backup,
         *,
-        here: bool = False,
+        timeline: int | None = None,
         takes_over: bool = False,
     ) -> None:
         archive = f"--archive-mode={'preserve' if takes_over else 'off'}"
@@ -186,5 +189,5 @@ class PgBackRest:
         self._call(
             "Restoring",
             *("restore", f"--pg1-path={folder}", f"--set={backup.label}", archive),
-            *(f"--target-timeline={'current' if here else 'latest'}", *stop),
+            *(f"--target-timeline={timeline or 'latest'}", *stop),
         )

@@ -22,7 +22,9 @@ NEVER_LESS = (
 
 _FACTS = """
     SELECT system.system_identifier,
-           checkpoint.timeline_id AS timeline,
+           CASE WHEN pg_is_in_recovery() THEN checkpoint.timeline_id
+                ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+           END AS timeline,
            current_setting('server_version_num')::int AS version,
            (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS data_directory,
            (SELECT rolname::text FROM pg_roles WHERE oid = 10) AS superuser,
@@ -108,7 +110,11 @@ def connected(url: URL) -> Iterator[psycopg.Connection]:
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:
         connection = psycopg.connect(
-            text, autocommit=True, connect_timeout=10, application_name="backup"
+            text,
+            autocommit=True,
+            connect_timeout=10,
+            application_name="backup",
+            client_encoding="utf8",
         )
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[-1]
