@@ -1,9 +1,12 @@
 """`check` and what all commands share: exit codes, sentences, help."""
 
 import json
+import time
 from importlib import metadata
+from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner, Result
 
 from my_project.data_layer import checklist, cli, wiring
@@ -45,6 +48,29 @@ def test_the_table_shows_evidence_and_remedy() -> None:
 
     for words in ("DL-AA-01", "All is well.", "It is broken.", "Do that.", "1 passed"):
         assert words in result.output
+
+
+def test_monitoring_reads_the_verdicts_from_a_file(tmp_path: Path) -> None:
+    """As well as what is printed, and whatever the exit code."""
+    file = tmp_path / "not made yet" / "checks.prom"
+    begun = time.time()
+    result = run("check", "--prometheus", str(file))
+    assert result.exit_code == 1
+    assert "It is broken." in result.output
+    samples = [
+        sample
+        for family in text_string_to_metric_families(file.read_text(encoding="utf-8"))
+        for sample in family.samples
+    ]
+    *verdicts, asked = samples
+    assert [(one.labels["check"], one.labels["required"], one.value) for one in verdicts] == [
+        ("DL-AA-01", "true", 0),
+        ("DL-BB-01", "true", 2),
+        ("DL-BB-02", "false", 2),
+    ]
+    assert {one.name for one in verdicts} == {"data_layer_check_verdict"}
+    assert asked.name == "data_layer_check_timestamp_seconds"
+    assert int(begun) <= asked.value <= time.time() + 1
 
 
 def test_json_is_all_that_is_printed() -> None:
