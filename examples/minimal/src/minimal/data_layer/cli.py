@@ -4,7 +4,9 @@ A command imports what else it needs when it runs, so that the others start at o
 """
 
 import secrets
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from . import dotenv, wiring
+from .atomic import replacing
 from .errors import DataLayerError
 from .project import ADOPTED, COMMAND, import_all, root
 
@@ -38,6 +41,8 @@ EXAMPLES = f"""
 `{COMMAND} init` — write `.env` with generated passwords
 
 `{COMMAND} check --only DL-MIG` — ask about the migrations only
+
+`{COMMAND} check --prometheus /var/lib/node_exporter/checks.prom` — let the monitoring know
 
 `{COMMAND} demo` — see the data layer at work on a PostgreSQL of its own
 
@@ -122,6 +127,10 @@ def create_cli(
         as_markdown: Annotated[
             bool, typer.Option("--markdown", help="Print Markdown, for a review.")
         ] = False,
+        prometheus: Annotated[
+            Path | None,
+            typer.Option(metavar="FILE", help="Write the verdicts for a textfile collector, too."),
+        ] = None,
         only: Annotated[
             list[str] | None,
             typer.Option(metavar="ID", help="Ask only checks whose id begins so; repeatable."),
@@ -147,6 +156,9 @@ def create_cli(
                 typer.echo(f"{one.id}  {one.title}{'' if one.required else ' (not required)'}")
             return
         report = asyncio.run(checklist.run(chosen))
+        if prometheus:
+            with replacing(prometheus) as part:
+                part.write_text(checklist.as_prometheus(report, time.time()), encoding="utf-8")
         if as_json:
             typer.echo(checklist.as_json(report))
         elif as_markdown:

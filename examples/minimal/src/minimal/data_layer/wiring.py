@@ -72,6 +72,11 @@ def command_groups(
 
         return migrations_commands
 
+    def database() -> "typer.Typer":
+        from .database.commands import database_commands
+
+        return database_commands
+
     def backup() -> "typer.Typer":
         from .recovery.commands import backup_commands
 
@@ -102,6 +107,7 @@ def command_groups(
             "Judge migrations: the safety lint, and schema and code apart.",
             migrations,
         ),
+        "database": ("Ask what is slow, who waits for whom, and what is bloated.", database),
         "backup": ("Back up, restore, and prove every month that a restore works.", backup),
         "sagas": ("Work across services: workers, and sagas that wait for a person.", sagas),
         "outbox": ("Messages that were committed: relays, and what waits.", outbox),

@@ -1,7 +1,7 @@
 """The executable adoption checklist: what a check is, how checks run, how they are reported."""
 
 from .check import Check, Finding, Verdict, advice, failed, passed
-from .report import as_json, as_markdown, print_table, remedies, summary
+from .report import as_json, as_markdown, as_prometheus, print_table, remedies, summary
 from .runner import Report, Result, run
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "advice",
     "as_json",
     "as_markdown",
+    "as_prometheus",
     "failed",
     "passed",
     "print_table",

@@ -1,4 +1,4 @@
-"""A report for people on a terminal, for programs (JSON) and for a page (Markdown)."""
+"""A report for people on a terminal, for a page (Markdown), for programs (JSON) and monitoring."""
 
 import json
 
@@ -10,6 +10,7 @@ from .check import Verdict
 from .runner import Report, Result
 
 STYLES = {Verdict.PASSED: "green", Verdict.ADVICE: "yellow", Verdict.FAILED: "bold red"}
+VALUES = {Verdict.PASSED: 0, Verdict.ADVICE: 1, Verdict.FAILED: 2}
 BOXES = {Verdict.PASSED: "✅", Verdict.ADVICE: "💡", Verdict.FAILED: "❌"}
 
 
@@ -86,6 +87,29 @@ def as_json(report: Report) -> str:
         ensure_ascii=False,
         indent=2,
     )
+
+
+def as_prometheus(report: Report, moment: float) -> str:
+    """The verdicts as metrics in the text format of Prometheus.
+
+    Args:
+        report: what was found.
+        moment: when, in seconds since 1970.
+    """
+    verdict, told = "data_layer_check_verdict", "data_layer_check_timestamp_seconds"
+    lines = [
+        f"# HELP {verdict} 0 where the check passed, 1 where it gave advice, 2 where it failed.",
+        f"# TYPE {verdict} gauge",
+        *(
+            f'{verdict}{{check="{result.check.id}",required="{str(result.check.required).lower()}"}}'
+            f" {VALUES[result.finding.verdict]}"
+            for result in report.results
+        ),
+        f"# HELP {told} When the checks were asked.",
+        f"# TYPE {told} gauge",
+        f"{told} {moment:.0f}",
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def as_markdown(report: Report) -> str:
