@@ -79,11 +79,11 @@ def code_folders(project: Path) -> list[str]:
 
 def _python_files(project: Path) -> Iterator[Path]:
     for folder in (*code_folders(project), *FOLDERS):
+        found = []
         for here, below, names in os.walk(project / folder):
-            below[:] = sorted(
-                one for one in below if one != "node_modules" and not one.startswith(".")
-            )
-            yield from (Path(here, name) for name in sorted(names) if name.endswith(".py"))
+            below[:] = [one for one in below if one != "node_modules" and not one.startswith(".")]
+            found += [Path(here, name) for name in names if name.endswith(".py")]
+        yield from sorted(found)
 
 
 def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
