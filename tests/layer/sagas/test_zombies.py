@@ -14,7 +14,7 @@ from my_project.data_layer.sagas import SagaSettings
 from my_project.data_layer.sagas.models import SagaRow
 
 from .conftest import Bank
-from .workers import SETTINGS, ended, eventually, process, working
+from .workers import SETTINGS, ended, eventually, is_idle, process, working
 
 
 async def frozen(desk: Bank) -> int:
@@ -138,7 +138,7 @@ async def test_many_sagas_survive_kills_freezes_and_cut_connections(desk: Bank) 
         (desk.folder / order).touch()
     with ExitStack() as stack:
         for _ in range(5):  # four of them die or freeze, perhaps within the transaction of a saga
-            stack.enter_context(process(desk.database, idle_in_transaction_timeout=2))
+            stack.enter_context(process(desk.database))
         for _ in range(5):
             await asyncio.sleep(0.2)
             async with desk.database.transaction() as session:
@@ -149,9 +149,14 @@ async def test_many_sagas_survive_kills_freezes_and_cut_connections(desk: Bank) 
                         " AND query ILIKE '%sagas%'"
                     )
                 )
-        await ended(desk.database)
-        # What they did while nobody looked comes now, and is undone.
-        thaw(desk)
+        # Long enough that others take over what the frozen ones had, whose late calls come then.
+        await asyncio.sleep(3 * SETTINGS.lease)
+
+        async def is_idle_once_all_go_on() -> bool:
+            thaw(desk)
+            return await is_idle(desk.database)
+
+        await eventually(is_idle_once_all_go_on)
         await asyncio.sleep(SETTINGS.lease)
         await ended(desk.database)
     live = sum([(await desk.saga(account)).status == "completed" for account in range(many)])

@@ -81,12 +81,13 @@ async def eventually(question: Callable[[], Coroutine[Any, Any, bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def is_idle(database: Database) -> bool:
+    """Whether no saga is active."""
+    async with database.read_only() as session:
+        active = select(func.count()).where(SagaRow.status == "active")
+        return not await session.scalar(active)
+
+
 async def ended(database: Database) -> None:
     """Wait until no saga is active."""
-
-    async def none_is_active() -> bool:
-        async with database.read_only() as session:
-            active = select(func.count()).where(SagaRow.status == "active")
-            return not await session.scalar(active)
-
-    await eventually(none_is_active)
+    await eventually(lambda: is_idle(database))
