@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ from my_project.data_layer.sagas import (
     UndoCall,
     UnknownSaga,
     declarations,
+    machine,
     operating,
 )
 from my_project.data_layer.sagas.models import SagaRow
@@ -301,3 +303,23 @@ async def test_an_unknown_outcome_is_left_alone_for_as_long_as_declared(
     assert row.status == "active"
     assert (row.due_at - row.updated_at).total_seconds() == pytest.approx(3600)
     assert script.calls == []
+
+
+def test_a_local_step_that_ends_its_workers_is_parked(order: Saga[Order]) -> None:
+    """As one that takes all memory: each worker that takes the saga dies, and says nothing."""
+    now = datetime.now(UTC)
+    row = SagaRow(
+        id=uuid4(),
+        name=order.name,
+        version=order.version,
+        arguments={},
+        status="active",
+        direction="forward",
+        attempts=0,
+        due_at=now,
+        steps=[],
+    )
+    hops = [machine.plan(order, row, now) for _ in range(4)]
+    assert [hop and hop.call.attempt for hop in hops] == [1, 2, 3, None]
+    assert row.status == "parked"
+    assert "did not end" in str(row.reason)
