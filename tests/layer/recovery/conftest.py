@@ -1,5 +1,6 @@
 """A server that archives into an exercise's repository, rows in it, and restores of it."""
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,12 @@ class Shop:
         self.heartbeat()
         name = str(self.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"))
         self.execute("SELECT pg_switch_wal()")
-        self.wait(lambda: name in self.tool.archive().segments)
+
+        def came() -> bool:
+            (self.wal / "held").unlink(missing_ok=True)
+            return name in self.tool.archive().segments
+
+        self.wait(came)
         return name
 
     def archive_by(self, command: str) -> None:
@@ -79,6 +85,16 @@ class Shop:
             self.wait(lambda: self.execute("SHOW archive_command") == command)
         else:
             self.tool.prepare()
+
+    def write_until(self, happens: Any) -> None:
+        """Close one segment after the other: the archiver may have taken one by its old command."""
+
+        def close() -> Any:
+            self.heartbeat()
+            self.execute("SELECT pg_switch_wal()")
+            return happens()
+
+        self.wait(close)
 
     def wait(self, happens: Any) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -100,6 +116,15 @@ class Shop:
             connected(copy.url("postgres")) as connection,
         ):
             return dict(sums_at(connection))
+
+
+@contextmanager
+def opened_folder() -> Iterator[Path]:
+    """A folder that the server's user may enter: pytest closes its own each time that it starts."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @contextmanager

@@ -9,18 +9,15 @@ from typing import Any
 import pytest
 
 from my_project.data_layer.recovery import Kind, checks, drill
-from tests.layer.recovery.conftest import Shop, shop, typed
+from tests.layer.recovery.conftest import Shop, opened_folder, shop, typed
 
 REMOTE = "postgresql://shop@db.example.org/shop"
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def kept() -> Iterator[Shop]:
     """A full and an incremental backup, and a drill that succeeded."""
-    folder = tmp_path_factory.mktemp("kept")
-    for closed in (folder, *list(folder.parents)[:2]):
-        closed.chmod(0o755)
-    with shop(folder) as opened:
+    with opened_folder() as folder, shop(folder) as opened:
         opened.tool.run(Kind.FULL)
         opened.execute("INSERT INTO notes VALUES ('one')")
         opened.tool.run(Kind.INCREMENTAL)

@@ -15,19 +15,16 @@ import pytest
 from my_project.data_layer.recovery import Kind, RecoveryError, Target, drill
 from my_project.data_layer.recovery import manifest as manifests
 from my_project.data_layer.recovery.manifest import Sum
-from tests.layer.recovery.conftest import Shop, shop, typed
+from tests.layer.recovery.conftest import Shop, opened_folder, shop, typed
 from tests.layer.servers import kill
 
 RUN = "from my_project.data_layer.cli import create_cli; create_cli()(['backup', 'run', 'full'])"
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def kept() -> Iterator[Shop]:
     """A full backup, an incremental one, and some WAL behind them."""
-    folder = tmp_path_factory.mktemp("kept")
-    for closed in (folder, *list(folder.parents)[:2]):
-        closed.chmod(0o755)
-    with shop(folder) as opened:
+    with opened_folder() as folder, shop(folder) as opened:
         opened.tool.run(Kind.FULL)
         opened.archived()
         opened.execute("INSERT INTO notes SELECT 'note ' || n FROM generate_series(1, 500) n")
@@ -153,7 +150,7 @@ def test_a_drill_that_finds_other_rows_fails(kept: Shop) -> None:
 def test_an_archive_that_was_unreachable_has_no_gap_afterwards(kept: Shop) -> None:
     kept.archive_by("exit 1")
     kept.execute("INSERT INTO notes VALUES ('meanwhile')", "SELECT pg_switch_wal()")
-    kept.wait(lambda: kept.execute("SELECT failed_count > 0 FROM pg_stat_archiver"))
+    kept.write_until(lambda: kept.execute("SELECT failed_count > 0 FROM pg_stat_archiver"))
     during = typed("check", "--only", "DL-BK-04")
     refused = typed("backup", "run", "full")
     kept.archive_by("")
@@ -169,7 +166,9 @@ def test_an_archive_that_was_unreachable_has_no_gap_afterwards(kept: Shop) -> No
 
 def running(living: Shop) -> subprocess.Popen[str]:
     """A backup that waits for its WAL, with everything copied."""
-    living.archive_by("sleep 1; exit 1")
+    held = living.wal / "held"
+    living.archive_by(f'touch "{held}"; while [ -e "{held}" ]; do sleep 0.1; done; exit 1')
+    living.write_until(held.exists)
     program = subprocess.Popen(
         [sys.executable, "-c", RUN],
         stderr=subprocess.PIPE,
