@@ -38,7 +38,7 @@ bench: ## Measure what rendering costs, side by side with the smallest template 
 	@$(RUN) python -m benchmarks.render
 
 release: ## Check, write the section of CHANGELOG.md and tag: make release VERSION=1.2.0
-	@$(RUN) python -m release $(VERSION)
+	@$(RUN) python .ci/release.py $(VERSION)
 
 clean: ## Remove the environments and caches that the commands above made
 	rm -rf .venv .cache .uv .mypy_cache .pytest_cache .ruff_cache uv.lock

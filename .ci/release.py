@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from packaging.version import InvalidVersion, Version
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 RECORD = "releases.yml"
 CHANGES = "CHANGELOG.md"
 UNRELEASED = "## Unreleased\n"
