@@ -59,15 +59,20 @@ def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
             step = current(saga, row)
             if step is None:
                 row.status = "completed" if row.direction == "forward" else "compensated"
-            elif row.direction == "backward" or step.is_local:
-                return Hop(step, saga.call(row, step))
-            elif row.attempts >= step.attempts:  # the workers died in it so often
-                _turn_back(saga, row, f"{step.name}: its last attempt did not end.", now)
-            else:
-                row.attempts += 1
+                continue
+            is_remote = row.direction == "forward" and not step.is_local
+            if row.attempts >= _most(row, step):  # the workers died in it so often
+                reason = f"{step.name}: its last attempt did not end."
+                if is_remote:
+                    _turn_back(saga, row, reason, now)
+                else:
+                    _park(row, reason)
+                continue
+            row.attempts += 1
+            if is_remote:
                 record = _record(row, step.name, now)
                 record.state, record.attempts = "begun", record.attempts + 1
-                return Hop(step, saga.call(row, step))
+            return Hop(step, saga.call(row, step))
     except InvalidSaga as error:
         _park(row, str(error))
     return None
@@ -97,13 +102,11 @@ def fail(saga: Saga[Any], row: SagaRow, hop: Hop, error: Exception, now: datetim
     step = hop.step
     reason = f"{step.name}: {type(error).__name__}: {error}".replace("\0", "")[:LONGEST_REASON]
     row.reason, row.updated_at = reason, now
-    if hop.is_undo or step.is_local:
-        row.attempts += 1
     refused = isinstance(error, Refused) or (step.is_local and isinstance(error, Violation))
-    most = UNDO_ATTEMPTS if hop.is_undo else step.attempts
-    if isinstance(error, MISTAKES) or (hop.is_undo and row.attempts >= most):
+    is_last = row.attempts >= _most(row, step)
+    if isinstance(error, MISTAKES) or (hop.is_undo and is_last):
         _park(row, reason)
-    elif not hop.is_undo and (refused or row.attempts >= most):
+    elif not hop.is_undo and (refused or is_last):
         record = row.step(step.name)
         # After an attempt whose outcome nobody knows, a refusal is no proof.
         if refused and record is not None and record.attempts == 1:
@@ -153,6 +156,11 @@ def settle(saga: Saga[Any], row: SagaRow, result: Any, now: datetime) -> str | N
         record.state, record.result = "done", step.write(step.read(result))
     resume(row, now)
     return step.name
+
+
+def _most(row: SagaRow, step: Step[Any, Any]) -> int:
+    """How often it is tried, in the direction in which the saga goes."""
+    return step.attempts if row.direction == "forward" else UNDO_ATTEMPTS
 
 
 def _record(row: SagaRow, name: str, now: datetime) -> StepRow:
