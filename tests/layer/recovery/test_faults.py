@@ -90,11 +90,10 @@ def test_the_drill_ends_at_a_gap_before_it_restores(kept: Shop) -> None:
 
 
 def test_a_flipped_byte_in_the_wal_is_named_and_stops_a_restore(kept: Shop) -> None:
-    last = kept.archived()
-    name, file = last, kept.wal / f"{last}.gz"
+    names = [kept.archived() for _ in range(3)]
     target = kept.point("behind the damage")
     kept.archived()
-    whole = flip(file)
+    whole = {file: flip(file) for file in (kept.wal / f"{name}.gz" for name in names)}
     try:
         done = typed("backup", "verify")
         with pytest.raises(RecoveryError, match="ended in its recovery"):
@@ -103,10 +102,11 @@ def test_a_flipped_byte_in_the_wal_is_named_and_stops_a_restore(kept: Shop) -> N
         with pytest.raises(RecoveryError, match="ended in its recovery"):
             kept.restored(Target("latest"))
     finally:
-        file.write_bytes(whole)
+        for file, content in whole.items():
+            file.write_bytes(content)
 
     assert done.exit_code == 1
-    assert name in done.output
+    assert all(name in done.output for name in names)
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["full", "incremental"])
