@@ -4,11 +4,12 @@ pgBackRest saves a database in production. PostgreSQL's own tools serve the exer
 neither Docker nor pgBackRest. The drill and the checks are ours and know neither of the two.
 """
 
+from .adapters import tool_of
 from .drill import drill
 from .errors import RecoveryError
 from .reports import Report
 from .settings import BackupSettings
-from .tool import Backup, Kind, Target, Tool, tool_of
+from .tool import Backup, Kind, Target, Tool
 
 __all__ = [
     "Backup",

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from ..checklist import Check, Finding, advice, failed, passed
 from ..settings import load
+from .adapters import tool_of
 from .continuity import gap, in_words
 from .reports import read
 from .server import Archiving, Server, archiving, connected, describe
 from .settings import BackupSettings
-from .tool import Backup, Kind, Tool, tool_of
+from .tool import Backup, Kind, Tool
 
 # An hour or two beyond the schedule: a run takes its time.
 FULL_AGE = timedelta(hours=26)

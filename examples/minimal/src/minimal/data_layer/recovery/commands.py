@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..settings import load
+from .adapters import tool_of
 from .continuity import gap, in_words
 from .drill import Checks, drill
 from .errors import RecoveryError
@@ -17,7 +18,7 @@ from .programs import account, hand_over
 from .reports import read
 from .server import archiving, connected, describe
 from .settings import BackupSettings
-from .tool import Kind, Target, choose, tool_of
+from .tool import Kind, Target, choose
 
 Folder = Annotated[Path, typer.Option(help="The data directory to fill; it must be empty.")]
 

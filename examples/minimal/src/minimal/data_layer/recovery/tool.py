@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from .errors import RecoveryError
-from .settings import BackupSettings
 from .wal import Archive
 
 
@@ -144,29 +143,3 @@ def choose(backups: Sequence[Backup], target: Target, label: str | None = None) 
             f"No backup is complete before {target.value or 'now'}; `backup status` lists them all."
         )
     return backups[-1]
-
-
-def tool_of(settings: BackupSettings) -> Tool:
-    """The tool that the settings name.
-
-    Raises:
-        RecoveryError: none, or one that is the provider's.
-    """
-    match settings.tool:
-        case "pgbackrest":
-            from .pgbackrest import PgBackRest
-
-            return PgBackRest(settings)
-        case "exercise":
-            from .exercise import Exercise
-
-            return Exercise(settings)
-        case "managed":
-            raise RecoveryError(
-                "BACKUP_TOOL=managed: the provider backs up and restores; do it there, and put "
-                "the day of the last restore that was looked at into BACKUP_RESTORED_ON."
-            )
-    raise RecoveryError(
-        "No backup is set up; put BACKUP_TOOL=pgbackrest into .env as docs/data-layer/recovery.md "
-        "says, or BACKUP_TOOL=exercise to try it with PostgreSQL's own tools."
-    )
