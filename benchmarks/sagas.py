@@ -3,11 +3,12 @@
     copier copy "$PWD" /tmp/project --defaults && cd /tmp/project && uv sync && uv pip install dbos
     uv run --project /tmp/project --no-sync python benchmarks/sagas.py /tmp/project
 
-Each saga writes a row, calls a service that answers at once, and writes another row. Ours runs with
-one worker in this process; DBOS with a database of its own on the same embedded server, and steps
-that commit apart from their records; the bare side makes the two transactions and the call, and
-records nothing. The sides take turns, eight sagas at a time, and the median of the rounds counts.
-Without `dbos` that side is left out.
+Each saga writes a row, calls a service that answers at once, and writes another row. All sides run
+in this process, on one embedded server that waits for its disk, and have as many connections as
+they want: ours with one worker, DBOS with a database of its own and steps that commit apart from
+their records, the bare side without any record. Eight sagas are started at a time; ours and DBOS
+run as many as are under way, and a round ends when the last saga has. The sides take turns, and the
+median of the rounds counts. Without `dbos` that side is left out.
 """
 
 # It runs in the environment of the rendered project, not in the template's.
@@ -28,6 +29,8 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 Side = Callable[[int], Awaitable[None]]
+LANES = 8
+POOL = 24
 INSERT = text("INSERT INTO benchmark (note) VALUES (:note)")
 COUNTER = itertools.count()
 
@@ -58,7 +61,7 @@ def main() -> None:
 
 async def measure(layer: Any, sagas: Any, models: Any, url: str, number: int, rounds: int) -> None:
     plain = url.replace("postgresql+psycopg", "postgresql")
-    settings = layer.DatabaseSettings(_env_file=None, url=plain)
+    settings = layer.DatabaseSettings(_env_file=None, url=plain, pool_size=POOL, max_overflow=0)
     async with layer.Database.open(settings) as database:
         async with database.engine.begin() as connection:
             await connection.run_sync(models.Own.metadata.create_all)
@@ -94,6 +97,17 @@ async def call() -> None:
     await asyncio.sleep(0)
 
 
+async def in_lanes(number: int, one: Callable[[], Awaitable[None]]) -> None:
+    """Do it so often, as many at a time as there are lanes."""
+    turns = iter(range(number))
+
+    async def lane() -> None:
+        for _ in turns:
+            await one()
+
+    await asyncio.gather(*(lane() for _ in range(LANES)))
+
+
 def bare(database: Any) -> Side:
     async def one() -> None:
         for _ in range(2):
@@ -101,11 +115,7 @@ def bare(database: Any) -> Side:
                 await session.execute(INSERT, {"note": "bare"})
         await call()
 
-    async def run(number: int) -> None:
-        for _ in range(0, number, 8):
-            await asyncio.gather(*(one() for _ in range(8)))
-
-    return run
+    return lambda number: in_lanes(number, one)
 
 
 def ours(database: Any, sagas: Any, models: Any) -> Side:
@@ -120,8 +130,12 @@ def ours(database: Any, sagas: Any, models: Any) -> Side:
     async def ask(_: Any) -> None:
         await call()
 
+    done = 0
+
     async def last(session: Any, given: Any) -> None:
+        nonlocal done
         await write(session, given)
+        done += 1
 
     saga.local(undo=write)(first)
     saga.remote(undo=ask)(ask)
@@ -134,13 +148,16 @@ def ours(database: Any, sagas: Any, models: Any) -> Side:
             await saga.start(session, Order(number=key), key=str(key))
 
     async def run(number: int) -> None:
-        for _ in range(0, number, 8):
-            await asyncio.gather(*(start() for _ in range(8)))
+        nonlocal done
+        done = 0
+        await in_lanes(number, start)
+        while done < number:
+            await asyncio.sleep(0.002)
         while True:
             async with database.read_only() as session:
                 if not await session.scalar(active):
                     return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
 
     return run
 
@@ -152,13 +169,14 @@ def of_dbos(url: str) -> Side | None:
         from dbos import DBOS, DBOSConfig
 
         async_engine = importlib.import_module("sqlalchemy.ext.asyncio").create_async_engine(
-            url.replace("postgresql://", "postgresql+psycopg://")
+            url.replace("postgresql://", "postgresql+psycopg://"), pool_size=POOL, max_overflow=0
         )
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE dbos_system")
         config: DBOSConfig = {
             "name": "benchmark",
             "system_database_url": url.rsplit("/", 1)[0] + "/dbos_system",
+            "sys_db_pool_size": POOL,
             "log_level": "ERROR",
         }
         DBOS(config=config)
@@ -180,13 +198,10 @@ def of_dbos(url: str) -> Side | None:
 
         DBOS.launch()
 
-        async def run(number: int) -> None:
-            for _ in range(0, number, 8):
-                handles = [await DBOS.start_workflow_async(order) for _ in range(8)]
-                for handle in handles:
-                    await handle.get_result()
+        async def one() -> None:
+            await (await DBOS.start_workflow_async(order)).get_result()
 
-        return run
+        return lambda number: in_lanes(number, one)
     return None
 
 

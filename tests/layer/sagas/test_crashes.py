@@ -59,6 +59,22 @@ async def test_a_worker_that_dies_loses_and_doubles_nothing(
     assert await desk.judge() == end
 
 
+@pytest.mark.standard("DL-SA-11")
+async def test_a_local_step_that_ends_its_workers_does_not_repeat_the_call_before_it(
+    desk: Bank,
+) -> None:
+    await desk.start()
+    for _ in range(2):
+        desk.order("die", "settle begin")
+        with process(desk.database) as worker:
+            await _dies(desk, worker.pid)
+    with process(desk.database):
+        await ended(desk.database)
+    assert await desk.judge() == "completed"
+    # Once with the first worker, whose record of it was lost, and once with the second.
+    assert desk.exchange.calls["clear"] == 2
+
+
 async def _dies(desk: Bank, pid: int | None) -> None:
     async def died() -> bool:
         return pid in desk.did("die")

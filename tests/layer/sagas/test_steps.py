@@ -26,6 +26,7 @@ from my_project.data_layer.sagas import (
 )
 from my_project.data_layer.sagas.models import SagaRow
 
+from . import bank
 from .workers import ended, working
 
 
@@ -132,6 +133,29 @@ async def test_a_remote_step_is_tried_again_with_the_same_key(run: Run, script: 
     assert len(script.keys) == 1
 
 
+async def test_a_call_is_not_made_again_since_the_local_step_after_it_fails(
+    run: Run, script: Script
+) -> None:
+    script.errors = {"tell": [OSError()]}
+    row = await run()
+    assert row.status == "completed"
+    assert script.calls == ["note", "ask", "pay", "tell", "tell"]
+    assert {one.name: one.attempts for one in row.steps if one.state == "done"} == {
+        "note": 0,
+        "ask": 1,
+        "pay": 1,
+        "tell": 0,
+    }
+
+
+async def test_a_compensation_is_not_made_again_since_the_next_one_fails(
+    run: Run, script: Script
+) -> None:
+    script.errors = {"pay": [Refused("no")], "undo note": [OSError()]}
+    assert (await run()).status == "compensated"
+    assert script.calls[-3:] == ["undo ask", "undo note", "undo note"]
+
+
 async def test_compensations_run_backward_and_know_what_is_known(run: Run, script: Script) -> None:
     script.errors = {"ask": [OSError()] * 3, "undo ask perhaps": [OSError()] * 2}
     assert (await run()).status == "compensated"
@@ -151,6 +175,33 @@ async def test_a_refusal_after_an_unknown_outcome_is_no_proof(run: Run, script: 
     script.errors = {"ask": [OSError(), Refused("I have it already")]}
     assert (await run()).status == "compensated"
     assert script.calls == ["note", "ask", "ask", "undo ask perhaps", "undo note"]
+
+
+async def test_what_the_database_refuses_at_the_end_of_a_step_did_not_happen(
+    database: Database, script: Script
+) -> None:
+    saga = Saga("tests.overdraw", Order)
+
+    async def undo(session: WriteSession, call: UndoCall[Order]) -> None:
+        script.play("undo")
+
+    @saga.remote(undo=Undo.NOTHING)
+    async def ask(call: StepCall[Order]) -> None:
+        script.play("ask")
+
+    @saga.local(undo=undo)
+    async def overdraw(session: WriteSession, call: StepCall[Order]) -> None:
+        session.add(bank.Account(id=1, cash=-1))  # written when the transaction ends
+
+    async with database.transaction() as session:
+        saga_id = await saga.start(session, Order(), key="one")
+    async with working(database):
+        await ended(database)
+    async with database.read_only() as session:
+        row = await operating.saga(session, saga_id)
+    assert row.status == "compensated"
+    assert {one.name: one.state for one in row.steps} == {"ask": "done"}
+    assert script.calls == ["ask"]
 
 
 async def test_what_is_known_to_have_happened_is_undone_as_such(run: Run, script: Script) -> None:
