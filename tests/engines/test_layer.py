@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.combinations import EVERYTHING, Combination
-from tests.deep import SUITES, alone, equip, folders, put_into
+from tests.deep import SUITES, alone, equip, folders, put_into, variables
 from tests.engines.conftest import Installer
 from tests.engines.test_projects import assert_all_passed, call
 from tests.engines.timescaledb import timescaledb
@@ -48,9 +48,9 @@ def test_the_layer(suite: str, answers: Combination, installed: Installer) -> No
     put_into(project, answers)
     equip(project, suite)
 
-    def passes(*paths: str, **variables: str) -> None:
+    def passes(*paths: str, **given: str) -> None:
         command = ("pytest", "-q", "--color=no", *paths)
-        assert_all_passed(call(project, *command, check=True, **variables))
+        assert_all_passed(call(project, *command, check=True, **variables(suite), **given))
 
     paths = [f"tests/layer/{folder}" for folder in folders(suite)]
     if "timescaledb" not in answers.modules:

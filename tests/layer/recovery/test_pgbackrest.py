@@ -1,157 +1,185 @@
-"""pgBackRest as the layer calls and reads it, against what 2.60.0 really said on PostgreSQL 18.
+"""pgBackRest for real: a repository's life, and what its own checks don't say."""
 
-A stand-in repeats it here, since a laptop may lack the program.
-"""
-
-import json
 import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from my_project.data_layer.recovery import BackupSettings, Kind, RecoveryError, Target
-from my_project.data_layer.recovery.pgbackrest import PgBackRest
+from my_project.data_layer.recovery import Kind, RecoveryError, Target
+from tests.layer.recovery.conftest import (
+    NEWEST,
+    OLDER,
+    SECRET,
+    Shop,
+    opened_folder,
+    own,
+    shop,
+    shop_of,
+    typed,
+)
 
-HASH = "4794f985a7001ef93f1033a331f0613e78bc9a96"
-FULL, INCREMENTAL = "20261128-063359F", "20261128-063359F_20261128-063401I"
-INFO = [
-    {
-        "archive": [{"id": "17-1"}, {"id": "18-2"}],
-        "backup": [
-            {
-                "label": label,
-                "prior": prior,
-                "archive": {"start": f"00000001000000000000000{n}", "stop": f"0000000100{n:014X}"},
-                "info": {"repository": {"delta": 2735664}},
-                "timestamp": {"start": 1795847639, "stop": 1795847640},
-            }
-            for n, label, prior in ((2, FULL, None), (4, INCREMENTAL, FULL))
-        ],
-        "cipher": "aes-256-cbc",
-        "name": "my-project",
-    }
-]
-LISTING = {
-    ".": {"type": "path"},
-    "0000000100000000": {"type": "path"},
-    f"0000000100000000/000000010000000000000002-{HASH}.zst": {"type": "file"},
-    "0000000100000000/000000010000000000000002.00000028.backup": {"type": "file"},
-    "0000000100000000/000000010000000000000003.00000028.backup": {"type": "file"},
-    f"0000000100000000/000000010000000000000004-{HASH}": {"type": "file"},
-    f"0000000100000000/000000010000000000000005.partial-{HASH}.zst": {"type": "file"},
-    "00000002.history": {"type": "file"},
-}
-VERIFIED = """\
-stanza: my-project
-status: error
-  archiveId: 18-2, total WAL checked: 4, total valid WAL: 3
-    checksum invalid: 1
-"""
-LOG = """\
-2026-11-28 06:33:00.394 P01   INFO: invalid checksum '18-2/000000010000000000000003'
-2026-11-28 06:33:00.613 P00   INFO: verify command end: completed successfully (15784ms)
-"""
+pytestmark = pytest.mark.pgbackrest
 
-# Answers by the first word that is a command, and writes down how it was called.
-PROGRAM = """\
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+
+# Writes down how it is called, and calls pgBackRest.
+RECORDER = """\
 #!/bin/sh
-here=$(dirname "$0")
-echo "$@" >> "$here/calls"
-env | grep ^PGBACKREST_ | sort > "$here/environment"
-for word in "$@"; do
-    case $word in --*) continue ;; esac
-    [ -f "$here/$word" ] && cat "$here/$word"
-    [ "$word" != verify ] || [ "$PGBACKREST_LOG_LEVEL_CONSOLE" != info ] || cat "$here/log"
-    exit 0
-done
+echo "$@" >> {folder}/calls
+env | grep ^PGBACKREST_ >> {folder}/environment
+exec {program} "$@"
 """
+
+
+@pytest.fixture(scope="module", params=[NEWEST, OLDER])
+def kept(request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A full backup and an incremental one, encrypted."""
+    with opened_folder() as folder, shop_of(request, folder) as opened:
+        for schema in ("CREATE SCHEMA shop", "ALTER TABLE orders SET SCHEMA shop"):
+            opened.execute(schema)
+        for command in ("full", "incremental"):
+            done = typed("backup", "run", command)
+            assert done.exit_code == 0, done.output
+            opened.execute("INSERT INTO notes VALUES ('of the hour')")
+        opened.execute("ALTER TABLE notes SET SCHEMA shop")
+        yield opened
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, open_folder: Path) -> Path:
-    """The folder of the stand-in; a file of a command's name is what that command says."""
-    program = open_folder / "pgbackrest"
-    program.write_text(PROGRAM, encoding="utf-8")
-    program.chmod(0o755)
-    open_folder.chmod(0o777)
-    for name, text in {"info": json.dumps(INFO), "repo-ls": json.dumps(LISTING)}.items():
-        (open_folder / name).write_text(text, encoding="utf-8")
-    (open_folder / "repo-get").write_text("1\t0/5000000\tno recovery target\n", encoding="utf-8")
-    monkeypatch.setenv("BACKUP_TOOL", "pgbackrest")
-    # With an argument, as where it is called in a container.
-    monkeypatch.setenv("BACKUP_COMMAND", f"{program} --config-path=/etc/pgbackrest")
-    monkeypatch.setenv("BACKUP_REPOSITORY", "/var/lib/pgbackrest")
-    monkeypatch.setenv("BACKUP_SYSTEM_USER", "nobody")
-    return open_folder
+def recorded(kept: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder with what was typed of pgBackRest."""
+    with opened_folder() as folder:
+        folder.chmod(0o777)
+        program = folder / "recorder"
+        here = shlex.quote(str(folder))
+        program.write_text(
+            RECORDER.format(folder=here, program=shlex.quote(kept.settings.command)),
+            encoding="utf-8",
+        )
+        program.chmod(0o755)
+        monkeypatch.setenv("BACKUP_COMMAND", str(program))
+        yield folder
 
 
-def tool() -> PgBackRest:
-    return PgBackRest(BackupSettings())
+@pytest.mark.standard("DL-BK-01", "DL-BK-02", "DL-BK-03", "DL-BK-05", "DL-BK-07", "DL-BK-08")
+def test_a_day_of_backups_is_read_proved_and_restored(kept: Shop) -> None:
+    full, incremental = kept.tool.backups()
+    assert (full.kind, incremental.prior) == (Kind.FULL, full.label)
+    # What only changed is copied, in blocks.
+    assert incremental.size < full.size / 5
+    verified = typed("backup", "verify")
+    assert "Backups read: 2. All is as it was written." in verified.output, verified.output
+    drilled = typed("backup", "drill")
+    assert drilled.exit_code == 0, drilled.output
+    assert f"From {incremental.label}." in drilled.output
+    checked = typed("check", "--only", "DL-BK")
+    assert checked.exit_code == 0, checked.output
+    assert "pgBackRest makes them; 2 are kept." in checked.output
+
+    moment, wanted = kept.now(), kept.sums()
+    kept.execute("DROP TABLE shop.orders")
+    kept.archived()
+    folder = kept.folder / "evening"
+    done = typed("backup", "restore", "--to", moment.value, "--into", str(folder), "--yes")
+    assert done.exit_code == 0, done.output
+    assert kept.restored(moment) == wanted
 
 
-def test_backups_and_wal_are_read(said: Path) -> None:
-    full, incremental = tool().backups()
-    assert (full.label, full.kind, incremental.prior) == (FULL, Kind.FULL, FULL)
-    assert full.start == "000000010000000000000002"
-    assert full.stopped.isoformat() == "2026-11-28T06:34:00+00:00"
-    assert tool().encrypted()
-
-    archive = tool().archive()
-    assert archive.segments == {"000000010000000000000002", "000000010000000000000004"}
-    assert archive.histories == {2: "1\t0/5000000\tno recovery target\n"}
-    # Of the newer of two clusters, after an upgrade.
-    assert "archive/my-project/18-2" in (said / "calls").read_text(encoding="utf-8")
-
-
-def test_a_repository_without_the_stanza_is_empty(said: Path) -> None:
-    (said / "info").write_text("[]", encoding="utf-8")
-    assert tool().backups() == []
-    assert tool().archive().segments == frozenset()
-    with pytest.raises(RecoveryError, match="There is no full backup yet"):
-        tool().run(Kind.INCREMENTAL)
-
-
-def test_verify_is_judged_by_its_text_and_never_by_its_exit_code(said: Path) -> None:
-    assert tool().verify() == []
-    (said / "verify").write_text(VERIFIED, encoding="utf-8")
-    (said / "log").write_text(LOG, encoding="utf-8")
-    named, summary = tool().verify()
-    assert "000000010000000000000003" in named
-    assert "status: error" in summary
-
-
-def test_a_backup_that_made_none_is_an_error(said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RecoveryError, match="without a new backup"):
-        tool().run(Kind.FULL)
-    assert "backup --type=full" in (said / "calls").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("takes_over", [False, True])
-def test_a_copy_archives_nothing_unless_it_takes_over(said: Path, *, takes_over: bool) -> None:
-    backup = tool().backups()[1]
-    tool().restore(said, Target("name", "x"), backup, timeline=2, takes_over=takes_over)
-    call = (said / "calls").read_text(encoding="utf-8").splitlines()[-1]
-    assert f"--archive-mode={'preserve' if takes_over else 'off'}" in call
-    assert f"--set={INCREMENTAL}" in call
-    assert "--target-timeline=2 --type=name --target=x --target-action=promote" in call
-
-
-def test_settings_reach_it_by_variables_and_secrets_never_by_arguments(
-    said: Path, monkeypatch: pytest.MonkeyPatch
+def test_nothing_in_the_repository_can_be_read_without_the_secret(
+    kept: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKUP_ENCRYPTION_SECRET", "of-the-safe")
-    monkeypatch.setenv("BACKUP_RETENTION_DAYS", "14")
-    tool().backups()
-    environment = (said / "environment").read_text(encoding="utf-8").splitlines()
-    assert "PGBACKREST_REPO1_CIPHER_PASS=of-the-safe" in environment
-    assert "PGBACKREST_REPO1_RETENTION_FULL=14" in environment
-    assert "PGBACKREST_STANZA=my-project" in environment
-    assert "of-the-safe" not in (said / "calls").read_text(encoding="utf-8")
+    assert kept.tool.encrypted()
+    files = [path for path in kept.repository.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".zst"}
+    for path in files:
+        assert not path.read_bytes().startswith((ZSTANDARD, b"[")), path
+
+    for secret in ("of-another-safe", ""):
+        monkeypatch.setenv("BACKUP_ENCRYPTION_SECRET", secret)
+        done = typed("check", "--only", "DL-BK-02", "--json")
+        assert done.exit_code == 1
+        print(done.output)
+        assert "The repository can't be read: [" in done.output
+        assert SECRET not in done.output
+
+
+def test_secrets_reach_it_by_variables_and_never_by_arguments(recorded: Path) -> None:
+    assert typed("backup", "status").exit_code == 0
+    environment = (recorded / "environment").read_text(encoding="utf-8").splitlines()
+    assert f"PGBACKREST_REPO1_CIPHER_PASS={SECRET}" in environment
+    calls = (recorded / "calls").read_text(encoding="utf-8")
+    assert "info" in calls
+    assert SECRET not in calls
+
+
+def test_a_copy_archives_nothing_unless_it_takes_over(kept: Shop) -> None:
+    backup = kept.tool.backups()[-1]
+    for takes_over in (False, True):
+        folder = kept.folder / f"takes over {takes_over}"
+        folder.mkdir()
+        own(folder, kept.server.data)
+        kept.tool.restore(folder, Target("latest"), backup, takes_over=takes_over)
+        text = (folder / "postgresql.auto.conf").read_text(encoding="utf-8")
+        modes = re.findall(r"^archive_mode = '(\w+)'", text, flags=re.MULTILINE)
+        assert modes[-1] == ("on" if takes_over else "off")
+
+
+def test_without_a_full_backup_there_is_no_incremental_one(open_folder: Path, debian: Path) -> None:
+    """pgBackRest would make a full one instead, with no more than a warning."""
+    with shop(open_folder, debian=debian) as opened:
+        assert opened.tool.backups() == []
+        with pytest.raises(RecoveryError, match="There is no full backup yet"):
+            opened.tool.run(Kind.INCREMENTAL)
 
 
 def test_a_program_that_is_not_there_is_said_in_a_sentence(
-    said: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BACKUP_COMMAND", os.fspath(said / "nothing"))
-    with pytest.raises(RecoveryError, match="can't be run"):
-        tool().backups()
+    monkeypatch.setenv("BACKUP_COMMAND", os.fspath(kept.folder / "nothing"))
+    done = typed("backup", "status")
+    assert done.exit_code == 2
+    assert "can't be run" in done.output
+
+
+def expire(kept: Shop, debian: Path, days: int) -> None:
+    """What pgBackRest drops after a backup, by a clock that is moved."""
+    [library] = debian.glob("usr/lib/*/faketime/libfaketime.so.1")
+    [loader] = debian.glob("usr/lib/*/ld-linux-*.so.?")
+    program = debian / "usr" / "bin" / "pgbackrest.elf"
+    stat = kept.server.data.stat()
+    subprocess.run(
+        [
+            *(loader, "--library-path", loader.parent, "--preload", library),
+            *(program, "expire"),
+        ],
+        env={**os.environ, **kept.tool.environment(), "FAKETIME": f"+{days}d"},
+        user=stat.st_uid,
+        group=stat.st_gid,
+        check=True,
+    )
+
+
+def test_any_moment_of_the_retention_stays_restorable(open_folder: Path, debian: Path) -> None:
+    with shop(open_folder, debian=debian) as opened:
+        first = opened.tool.run(Kind.FULL)
+        second = opened.tool.run(Kind.FULL)
+        opened.execute("INSERT INTO notes VALUES ('seven days ago')")
+        third = opened.tool.run(Kind.INCREMENTAL)
+        moment, then = opened.now(), opened.sums()
+        opened.execute("DELETE FROM orders")
+        last = opened.archived()
+
+        expire(opened, debian, days=6)
+        assert opened.tool.backups() == [first, second, third]
+        # Eight days on the second is older than all of the seven, so the first is not needed.
+        expire(opened, debian, days=8)
+        assert opened.tool.backups() == [second, third]
+        segments = opened.tool.archive().segments
+        assert min(segments) >= second.start
+        assert last in segments
+        assert opened.tool.verify() == []
+        assert opened.restored(moment) == then

@@ -188,6 +188,8 @@ class PgBackRest:
             stop = [f"--type={target.kind}", f"--target={target.value}", "--target-action=promote"]
         self._call(
             "Restoring",
-            *("restore", f"--pg1-path={folder}", f"--set={backup.label}", archive),
+            # The restored server fetches its WAL by what is an argument here.
+            *("restore", f"--stanza={self._settings.stanza}", f"--pg1-path={folder}"),
+            *(f"--set={backup.label}", archive),
             *(f"--target-timeline={timeline or 'latest'}", *stop),
         )

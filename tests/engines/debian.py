@@ -1,0 +1,107 @@
+"""pgBackRest, and PostgreSQL 18 with TimescaleDB, from Debian's packages without installing them.
+
+apt resolves and fetches them by a state of its own, as any user; each program is called by the
+loader of their own C library, so they run beside an older one. The tests of backups alone use them.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.projects import CACHE, locked
+
+# The first suite of Debian in which both fit PostgreSQL 18.
+SUITE = "forky"
+PACKAGES = ("pgbackrest", "postgresql-18-timescaledb", "libfaketime")
+KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# Of all that they depend on: no Perl, no system's users and services.
+WANTED = ("lib", "zlib", "pgbackrest", "postgresql-18", "postgresql-client-18")
+
+CALL = """\
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+root=$here/{up}
+exec "$root/{loader}" --argv0 "$0" --library-path "$root/{libraries}" "$here/{name}.elf" "$@"
+"""
+
+
+def available() -> bool:
+    """Whether this machine can have them; continuous integration on Linux must."""
+    return sys.platform == "linux" and ("CI" in os.environ or shutil.which("apt-get") is not None)
+
+
+def unpacked() -> Path:
+    """The folder below which the packages lie as below `/`; fetched at the first call."""
+    folder = CACHE / "debian"
+    root = folder / SUITE
+    with locked(CACHE / "debian.lock"):
+        if not root.is_dir():
+            part = folder / "part"
+            shutil.rmtree(part, ignore_errors=True)
+            for package in _fetched(folder):
+                _run("dpkg-deb", "--extract", package, part)
+            for programs in (part / "usr" / "bin", part / "usr/lib/postgresql/18/bin"):
+                _make_callable(part, programs)
+            part.rename(root)
+            shutil.rmtree(folder / "apt")
+    return root
+
+
+def _fetched(folder: Path) -> list[Path]:
+    apt = folder / "apt"
+    for name in ("state", "cache"):
+        (apt / name).mkdir(parents=True, exist_ok=True)
+    # Nothing counts as installed, so that the C library comes along.
+    (apt / "status").touch()
+    (apt / "sources.list").write_text(
+        f"deb [signed-by={KEYS}] http://deb.debian.org/debian {SUITE} main\n", encoding="utf-8"
+    )
+    if not KEYS.exists():
+        raise RuntimeError(f"{KEYS} is missing; type: apt-get install debian-archive-keyring")
+    settings = {
+        "Dir::Etc::sourcelist": apt / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::State": apt / "state",
+        "Dir::State::status": apt / "status",
+        "Dir::Cache": apt / "cache",
+        "APT::Install-Recommends": "false",
+        "APT::Sandbox::User": "",
+        "Debug::NoLocking": "true",
+    }
+    command = ("apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items()))
+    _run(*command, "update")
+    _run(*command, "--yes", "--download-only", "install", *PACKAGES)
+    return sorted(
+        file
+        for file in (apt / "cache" / "archives").glob("*.deb")
+        if file.name.startswith(WANTED) and not file.name.startswith("libperl")
+    )
+
+
+def _make_callable(root: Path, programs: Path) -> None:
+    """Put in the place of each program a script that calls it by the loader beside it."""
+    [loader] = root.glob("usr/lib/*/ld-linux-*.so.?")
+    for program in programs.iterdir():
+        if program.is_symlink() or not program.read_bytes().startswith(b"\x7fELF"):
+            continue
+        program.rename(program.with_suffix(".elf"))
+        program.write_text(
+            CALL.format(
+                up=os.path.relpath(root, programs),
+                loader=loader.relative_to(root),
+                libraries=loader.parent.relative_to(root),
+                name=program.name,
+            ),
+            encoding="utf-8",
+        )
+        program.chmod(0o755)
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = f"{done.stdout}{done.stderr}".strip()
+        raise RuntimeError(f"{command[0]} brought no packages of Debian {SUITE}: {said}")
