@@ -232,9 +232,9 @@ def test_it_opens_no_closed_folder(temporary: Path, monkeypatch: pytest.MonkeyPa
             assert connection.execute("SELECT 1").fetchone() == (1,)
         assert closed.stat().st_mode & 0o777 == 0o700
         if os.geteuid() == 0:
-            assert closed not in server._binaries.parents
+            assert closed not in server.binaries.parents
             # The client tools find their libraries in the copy as well.
-            subprocess.run([server._binaries / "psql", "--version"], check=True)
+            subprocess.run([server.binaries / "psql", "--version"], check=True)
 
 
 def test_a_port_that_somebody_took_is_given_up(

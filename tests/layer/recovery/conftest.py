@@ -1,7 +1,7 @@
 """A server that archives into a repository, rows in it, and restores of it.
 
-The exercise's repository is made with the server's own tools, as anywhere. pgBackRest is Debian's, and
-the server that it saves has the newest version or the one before it.
+The exercise's repository is made with the server's own tools, as anywhere. pgBackRest is Debian's,
+and the server that it saves has the newest version or the one before it.
 """
 
 import importlib.util

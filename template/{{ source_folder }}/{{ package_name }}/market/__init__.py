@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..data_layer.database import Database
 
 # In the order in which the story tells of them.
-FOLDERS = ("sagas", "timescaledb", "files", "duckdb", "redis")
+FOLDERS = ("sagas", "timescaledb", "files", "duckdb", "redis", "recovery")
 
 
 def parts(name: str) -> list[ModuleType]:

@@ -129,7 +129,6 @@ def backup_commands(checks: Checks) -> typer.Typer:
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
         hand_over(into, account(settings))
         tool.restore(into, target, backup, takes_over=takes_over)
-        hand_over(into, account(settings))
         typer.echo(f"Done. Start it, and it recovers: pg_ctl -D {into} start")
 
     return group
