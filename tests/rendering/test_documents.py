@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from tests import projects
 from tests.combinations import Combination
 from tests.markdown import anchors, dead_links
@@ -57,6 +59,15 @@ def test_the_readme_begins_with_what_to_type(project: Path) -> None:
     first_block = text.partition("```")[2].partition("```")[0]
     assert "uv sync" in first_block
     assert text.index("```") < 700
+
+
+def test_each_alert_leads_to_a_section_that_says_what_to_do(project: Path) -> None:
+    text = (project / "ops" / "monitoring" / "rules.yml").read_text(encoding="utf-8")
+    [group] = yaml.safe_load(text)["groups"]
+    assert len(group["rules"]) > 10
+    for rule in group["rules"]:
+        page, _, section = rule["annotations"]["runbook"].partition("#")
+        assert section in anchors(project / page), rule["alert"]
 
 
 def test_dead_links_are_found(tmp_path: Path) -> None:

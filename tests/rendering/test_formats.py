@@ -26,6 +26,8 @@ rules:
 SECRETS = {
     "DATABASE_PASSWORD": "s3cret of a test",
     "DATABASE_ADMIN_PASSWORD": "an0ther one",
+    "MONITORING_PASSWORD": "a s3cond one",
+    "GRAFANA_PASSWORD": "a fifth 0ne",
     "REDIS_PASSWORD": "a th1rd one",
     "REDIS_QUEUE_PASSWORD": "a f0urth one",
 }
@@ -67,8 +69,8 @@ def test_toml_json_and_the_answers_can_be_read(combination: Combination, project
             assert answers[name] == value, name
 
 
-# With the override that switches backups on.
-BACKUPS = {"COMPOSE_FILE": "compose.yaml:ops/backup/compose.yaml", "COMPOSE_PROFILES": "drill"}
+# All that there is.
+WHOLE = {"COMPOSE_PROFILES": "app,queue,sagas,backup,monitoring,drill"}
 
 
 def compose(project: Path, **variables: str) -> str:
@@ -89,7 +91,7 @@ def of_compose(project: Path) -> list[str]:
 def test_compose_is_valid_with_the_secrets(project: Path) -> None:
     if is_new("compose", project, *of_compose(project)):
         assert compose(project, **SECRETS) == ""
-        assert compose(project, **SECRETS, **BACKUPS) == ""
+        assert compose(project, **SECRETS, **WHOLE) == ""
 
 
 def test_compose_refuses_to_start_without_a_secret(combination: Combination, project: Path) -> None:
@@ -97,7 +99,7 @@ def test_compose_refuses_to_start_without_a_secret(combination: Combination, pro
         return
     example = (project / ".env.example").read_text(encoding="utf-8")
     secrets = {name: value for name, value in SECRETS.items() if name in example}
-    assert len(secrets) == (4 if "redis" in combination.modules else 2)
+    assert len(secrets) == (6 if "redis" in combination.modules else 4)
     for missing in secrets:
         given = {name: value for name, value in secrets.items() if name != missing}
         for variables in (given, given | {missing: ""}):
@@ -117,7 +119,9 @@ def test_compose_opens_ports_on_loopback_alone(project: Path) -> None:
         assert isinstance(ports, list)
         assert all(str(port).startswith("127.0.0.1:") for port in ports), name
         image = str(service.get("image", ""))
-        assert not image or re.search(r":\d[^:]*$", image), f"{name} has no version: {image}"
+        assert not image or re.search(r":v?\d[^:]*$", image), f"{name} has no version: {image}"
+        for limit in ("mem_limit", "pids_limit", "cpus", "cap_drop", "security_opt"):
+            assert limit in service, f"{name} has no {limit}"
 
 
 def schema(project: Path, name: str, *paths: str) -> None:

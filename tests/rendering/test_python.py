@@ -137,10 +137,12 @@ def test_carries_the_answers(combination: Combination, project: Path) -> None:
     assert pyproject["project"]["license"].removeprefix("LicenseRef-") == combination.license
     assert pyproject["tool"]["mypy"]["python_version"] == combination.python_version
     image = combination.database_image
-    composed = "".join(
-        path.read_text(encoding="utf-8") for path in sorted(project.glob("ops/**/*.yaml"))
-    )
-    assert image in composed
+    dockerfile = (project / "Dockerfile").read_text(encoding="utf-8")
+    assert f"FROM postgres:{combination.postgres_version}." in dockerfile
+    assert ("timescaledb-2-postgresql" in dockerfile) == ("timescaledb" in combination.modules)
+    # Where only an image that is ready can be started.
+    pipelines = [*project.glob(".github/workflows/*.yml"), *project.glob(".gitlab-ci.yml")]
+    assert not pipelines or image in "".join(path.read_text("utf-8") for path in pipelines)
     # What belongs to a provider stands in folders and files named after it.
     for provider in ("github", "gitlab"):
         owned = [path for path in projects.files(project) if path.startswith(f".{provider}")]

@@ -38,6 +38,10 @@ if [ "${1:-}" = once ]; then
     exit
 fi
 
+if [ "${BACKUP_TOOL:-none}" != pgbackrest ]; then
+    echo "BACKUP_TOOL is ${BACKUP_TOOL:-not set}; set it to pgbackrest in .env, or take backup out of COMPOSE_PROFILES." >&2
+    exit 1
+fi
 configure.sh
 until pgbackrest stanza-create; do sleep 5; done
 while :; do

@@ -43,6 +43,38 @@ def test_a_failed_required_check_is_the_exit_code(checks: tuple[Check, ...], cod
     assert run("check", checks=checks).exit_code == code
 
 
+OF_REPOSITORY = Check("DL-CC-01", "A demand on files", bad, of_repository=True)
+
+
+def test_an_image_is_asked_about_the_deployment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image has no pyproject.toml; who names such a check gets it all the same."""
+    (tmp_path / "alembic.ini").touch()
+    monkeypatch.chdir(tmp_path)
+    told = run("check", checks=(GOOD, OF_REPOSITORY))
+    assert told.exit_code == 0
+    assert "DL-CC-01" not in told.stdout
+    assert "the deployment alone" in told.stderr
+    assert run("check", "--only", "DL-CC", checks=(GOOD, OF_REPOSITORY)).exit_code == 1
+    (tmp_path / "pyproject.toml").touch()
+    assert run("check", checks=(GOOD, OF_REPOSITORY)).exit_code == 1
+
+
+def test_watching_asks_again_until_it_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = []
+
+    def pause(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", pause)
+    result = run("check", "--watch")
+    assert result.exit_code == 0
+    assert result.output.count("The first demand") == 3
+
+
 def test_the_table_shows_evidence_and_remedy() -> None:
     result = run("check")
 

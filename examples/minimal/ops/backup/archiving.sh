@@ -1,7 +1,10 @@
 #!/bin/sh
-# The image's own entrypoint, with a server that archives its WAL.
+# The image's own entrypoint, with a server that archives its WAL where BACKUP_TOOL says so.
 set -eu
 
+if [ "${BACKUP_TOOL:-none}" != pgbackrest ]; then
+    exec docker-entrypoint.sh "$@"
+fi
 configure.sh
 exec docker-entrypoint.sh "$@" \
     --archive_mode=on \

@@ -6,6 +6,7 @@ A command imports what else it needs when it runs, so that the others start at o
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from .errors import DataLayerError
 from .project import ADOPTED, COMMAND, import_all, root
 
 if TYPE_CHECKING:
-    from .checklist import Check
+    from .checklist import Check, Report
     from .devservers.throwaway import Story
 
 Server = Annotated[
@@ -31,6 +32,9 @@ Server = Annotated[
         help="Make the throwaway database on this server, postgresql://…, not an embedded one.",
     ),
 ]
+
+# Seconds between two reports of `check --watch`.
+WATCHED_EVERY = 5.0
 
 PACKAGE = __name__.partition(".")[0]
 PROGRAM = PACKAGE.replace("_", "-")
@@ -138,24 +142,45 @@ def create_cli(
         list_only: Annotated[
             bool, typer.Option("--list", help="List the checks and ask none.")
         ] = False,
+        watch: Annotated[
+            bool, typer.Option("--watch", help="Ask again and again, until Ctrl-C.")
+        ] = False,
     ) -> None:
         """Ask the running project whether it follows the standard.
 
-        The exit code is 1 when a required check failed.
+        The exit code is 1 when a required check failed. Where there is no `pyproject.toml`, as in
+        an image, the checks of the repository are asked only when `--only` names them.
         """
-        if as_json + as_markdown + list_only > 1:
-            raise DataLayerError("--json, --markdown and --list exclude each other; give one.")
+        if as_json + as_markdown + list_only + watch > 1:
+            raise DataLayerError(
+                "--json, --markdown, --list and --watch exclude each other; give one."
+            )
         import asyncio
 
         from . import checklist
 
         prefixes = [prefix.upper() for prefix in only or []]
-        chosen = _chosen([*wiring.checks(prefixes, declare), *checks], prefixes)
+
+        def chosen() -> "list[Check]":
+            # Made anew each time: what one check learns it keeps for the others.
+            return _chosen([*wiring.checks(prefixes, declare), *checks], prefixes)
+
         if list_only:
-            for one in chosen:
+            for one in chosen():
                 typer.echo(f"{one.id}  {one.title}{'' if one.required else ' (not required)'}")
             return
-        report = asyncio.run(checklist.run(chosen))
+        in_image = not prefixes and not (root() / "pyproject.toml").is_file()
+        if in_image:
+            typer.echo("Without pyproject.toml: the deployment alone is asked about.", err=True)
+
+        def ask() -> checklist.Report:
+            wanted = (one for one in chosen() if not (in_image and one.of_repository))
+            return asyncio.run(checklist.run(wanted))
+
+        if watch:
+            _show_until_told(ask)
+            return
+        report = ask()
         if prometheus:
             with replacing(prometheus) as part:
                 part.write_text(checklist.as_prometheus(report, time.time()), encoding="utf-8")
@@ -210,6 +235,18 @@ def create_cli(
     for name, (line, load) in wiring.command_groups(declare, checks).items():
         cli.add_typer(typer.Typer(cls=_late(load), help=line), name=name)
     return cli
+
+
+def _show_until_told(ask: "Callable[[], Report]") -> None:
+    from . import checklist
+
+    console = Console()
+    with suppress(KeyboardInterrupt):
+        while True:
+            report = ask()
+            console.clear()
+            checklist.print_table(report, console)
+            time.sleep(WATCHED_EVERY)
 
 
 def _print_version(wanted: bool) -> None:

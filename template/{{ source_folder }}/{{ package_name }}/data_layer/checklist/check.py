@@ -52,9 +52,11 @@ class Check:
         title: what is demanded, in a few words.
         probe: asks the project; an exception that it raises counts as a failure.
         required: a failure of a required check makes `check` exit with 1.
+        of_repository: it judges files that an image does not hold; asked where the repository is.
     """
 
     id: str
     title: str
     probe: Callable[[], Awaitable[Finding]]
     required: bool = True
+    of_repository: bool = False

@@ -12,8 +12,10 @@ from uuid import UUID
 import typer
 from sqlalchemy import delete, func, select
 
-from ..database import Database, WriteSession
+from ..database import Database, DatabaseSettings, WriteSession
+from ..heartbeat import heartbeat
 from ..project import COMMAND
+from ..settings import load
 from . import operating
 from .errors import SagaError, UnknownSaga
 from .models import OutboxRow, SagaRow, Status
@@ -194,8 +196,14 @@ def _line(row: SagaRow) -> str:
 def _run(
     work: Callable[[WriteSession], Awaitable[None]], model: Model, serve: Serve | None = None
 ) -> None:
+    settings = load(DatabaseSettings)
+    if serve is not None:
+        # What overflows the pool is closed after each transaction, and made again for the next.
+        both = {"pool_size": settings.pool_size + settings.max_overflow, "max_overflow": 0}
+        settings = settings.model_copy(update=both)
+
     async def opened() -> None:
-        async with Database.open() as database:
+        async with Database.open(settings) as database:
             async with database.transaction() as session:
                 if not await operating.has_table(session, model):
                     raise UnknownSaga(
@@ -209,7 +217,8 @@ def _run(
                 stop = asyncio.Event()
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-                await serve(database, stop)
+                async with heartbeat():
+                    await serve(database, stop)
 
     asyncio.run(opened())
 

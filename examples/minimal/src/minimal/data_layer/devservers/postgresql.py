@@ -41,6 +41,7 @@ class EmbeddedServer:
             `start`.
         data: the data directory.
         log: what the server wrote.
+        binaries: the folder of PostgreSQL's programs.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class EmbeddedServer:
     ) -> None:
         self.data = folder / "data"
         self.log = folder / "server.log"
-        self._binaries = binaries
+        self.binaries = binaries
         self._account = account
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,7 +95,7 @@ class EmbeddedServer:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    self._binaries / "postgres",
+                    self.binaries / "postgres",
                     "-D",
                     self.data,
                     *(f"--{name}={value}" for name, value in settings.items()),
@@ -159,7 +160,7 @@ class EmbeddedServer:
         try:
             initialised = subprocess.run(
                 [
-                    self._binaries / "initdb",
+                    self.binaries / "initdb",
                     f"--pgdata={self.data}",
                     "--username=postgres",
                     f"--pwfile={password_file}",

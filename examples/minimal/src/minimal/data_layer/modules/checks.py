@@ -22,7 +22,7 @@ def update_checks() -> list[Check]:
     """The checks of the template's updates, in the order of the report."""
 
     def check(number: int, title: str, probe: Probe, required: bool = True) -> Check:
-        return Check(f"DL-UP-{number:02}", title, probe, required)
+        return Check(f"DL-UP-{number:02}", title, probe, required, of_repository=True)
 
     def reading(judge: Callable[[], Finding]) -> Probe:
         return partial(asyncio.to_thread, judge)

@@ -18,7 +18,7 @@ from .programs import account, hand_over
 from .reports import read
 from .server import archiving, connected, describe
 from .settings import BackupSettings
-from .tool import Kind, Target, choose
+from .tool import Backup, Kind, Target, Tool, choose
 
 Folder = Annotated[Path, typer.Option(help="The data directory to fill; it must be empty.")]
 
@@ -56,13 +56,14 @@ def backup_commands(checks: Checks) -> typer.Typer:
         """Read every byte that is kept, and look for gaps; exits with 1 if anything is wrong."""
         settings = load(BackupSettings)
         tool = tool_of(settings)
-        faults = [*tool.verify(), *_gap(settings)]
+        backups = tool.backups()
+        faults = [*tool.verify(), *_gap(settings, tool, backups)]
         for fault in faults:
             typer.echo(fault)
         if faults:
             typer.echo("Make a full backup now, then look for the cause.")
             raise typer.Exit(1)
-        typer.echo(f"Backups read: {len(tool.backups())}. All is as it was written.")
+        typer.echo(f"Backups read: {len(backups)}. All is as it was written.")
 
     @group.command("drill")
     def drill_(
@@ -128,7 +129,6 @@ def backup_commands(checks: Checks) -> typer.Typer:
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
         hand_over(into, account(settings))
         tool.restore(into, target, backup, takes_over=takes_over)
-        hand_over(into, account(settings))
         typer.echo(f"Done. Start it, and it recovers: pg_ctl -D {into} start")
 
     return group
@@ -141,14 +141,19 @@ def _refuse(into: Path, holds: bool, overwrite: bool) -> None:
         raise RecoveryError(f"{into} is not empty; name another folder, or add --overwrite.")
 
 
-def _gap(settings: BackupSettings) -> list[str]:
+def _gap(settings: BackupSettings, tool: Tool, backups: list[Backup]) -> list[str]:
     """A sentence about the WAL that is missing; none when all is there."""
-    tool = tool_of(settings)
-    backups = tool.backups()
     if not backups:
         return ["There is no backup; type `backup run full`."]
-    with connected(settings.connection()) as connection:
-        names = gap(backups, tool.archive(), describe(connection), archiving(connection))
+    try:
+        with connected(settings.connection()) as connection:
+            of = (describe(connection), archiving(connection))
+    except RecoveryError as error:
+        # In the night that it is needed there is no server.
+        typer.echo(f"{error} The archive is judged without it.")
+        names = gap(backups, tool.archive())
+    else:
+        names = gap(backups, tool.archive(), *of)
     return [f"The archive lacks {in_words(names)}."] if names else []
 
 
@@ -163,7 +168,7 @@ def _status() -> None:
         moment = f"{one.stopped.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         table.add_row(one.label, one.kind, moment, f"{one.size / 1e6:.1f}", one.start)
     Console().print(table)
-    for sentence in _gap(settings):
+    for sentence in _gap(settings, tool, backups):
         typer.echo(sentence)
     if backups:
         days = (datetime.now(UTC) - backups[0].stopped).total_seconds() / 86_400

@@ -4,21 +4,26 @@ from collections.abc import Sequence
 
 from .server import Archiving, Server
 from .tool import Backup
-from .wal import SEGMENT, Archive, missing, timeline_of
+from .wal import SEGMENT, SIZE, Archive, missing, timeline_of
 
 
 def gap(
-    backups: Sequence[Backup], archive: Archive, server: Server, archiving: Archiving
+    backups: Sequence[Backup],
+    archive: Archive,
+    server: Server | None = None,
+    archiving: Archiving | None = None,
 ) -> list[str]:
     """The names of the files that are missing; one backup at least is needed.
 
-    What the server says that it archived last counts too: the newest segment is not missed by
-    anything else.
+    What the server says that it archived last counts too, unless it is lost: the newest segment is
+    not missed by anything else.
     """
-    last = (archiving.last or "")[:24]
-    ends = [name for name in archive.segments if timeline_of(name) == server.timeline]
+    timeline = archive.timeline() if server is None else server.timeline
+    last = "" if archiving is None else (archiving.last or "")[:24]
+    ends = [name for name in archive.segments if timeline_of(name) == timeline]
     ends += [last] if SEGMENT.fullmatch(last) else []
-    return missing(archive, backups[0].start, max([*ends, backups[-1].stop]), server.segment_size)
+    size = SIZE if server is None else server.segment_size
+    return missing(archive, backups[0].start, max([*ends, backups[-1].stop]), size)
 
 
 def in_words(names: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ class Exercise:
         folder = shlex.quote(str(self._wal)).replace("%", "%%")
         return (
             f'f={folder}/%f.gz; if [ -e "$f" ]; then gzip -dc "$f" | cmp -s - "%p"; else '
-            'gzip -1c "%p" > "$f.part" && sync "$f.part" && mv "$f.part" "$f"; fi'
+            'gzip -1c "%p" > "$f.part" && mv "$f.part" "$f"; fi'
         )
 
     def _restore_command(self) -> str:
@@ -116,7 +116,8 @@ class Exercise:
                     program(self._settings, "pg_basebackup"),
                     *(f"--pgdata={folder}", f"--dbname={bare}", f"--label={label}"),
                     # The WAL comes from the archive alone, or nothing would prove that it is there.
-                    *("--wal-method=none", "--checkpoint=fast", "--no-password", *base),
+                    *("--wal-method=none", "--checkpoint=fast", "--no-password", "--no-sync"),
+                    *base,
                 ],
                 f"The {kind} backup",
                 env=password,
@@ -229,7 +230,10 @@ class Exercise:
         else:
             folder.rmdir()  # pg_combinebackup makes it, and never links to what it read
             run(
-                [program(self._settings, "pg_combinebackup"), f"--output={folder}", *parts],
+                [
+                    program(self._settings, "pg_combinebackup"),
+                    *("--no-sync", f"--output={folder}", *parts),
+                ],
                 f"Putting together {len(parts)} backups",
             )
         settings = target.settings(timeline) | {"restore_command": self._restore_command()}
@@ -244,6 +248,7 @@ class Exercise:
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "recovery.signal").touch()
         folder.chmod(0o700)
+        hand_over(folder, account(self._settings))
 
 
 def _described(

@@ -23,6 +23,7 @@ from .wal import HISTORY, SEGMENT, Archive
 
 # A segment's name is followed by its hash and the compression's suffix.
 _WHOLE = re.compile(rf"({SEGMENT.pattern})-[0-9a-f]{{40}}(?:\.\w+)?")
+OTHER_ERROR = 99
 TYPES = {Kind.FULL: "full", Kind.INCREMENTAL: "incr"}
 
 
@@ -97,9 +98,16 @@ class PgBackRest:
         }
 
     def _stanza(self) -> dict[str, Any]:
-        found = json.loads(self._call("Reading the repository", "info", "--output=json"))
-        of_ours = [one for one in found if one["name"] == self._settings.stanza]
-        return dict(of_ours[0]) if of_ours else {}
+        said = self._call("Reading the repository", "info", "--output=json")
+        # Its messages hold bare line breaks; what went wrong is not in the exit code.
+        found = json.loads(said, strict=False)
+        for one in found:
+            if one["name"] == self._settings.stanza:
+                if one["status"]["code"] == OTHER_ERROR:
+                    reason = " ".join(one["repo"][0]["status"]["message"].split())
+                    raise RecoveryError(f"The repository can't be read: {reason}")
+                return dict(one)
+        return {}
 
     def backups(self) -> list[Backup]:
         return [

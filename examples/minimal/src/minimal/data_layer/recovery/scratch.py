@@ -101,7 +101,6 @@ def scratch_server(
             (private / name).write_text(text, encoding="utf-8")
         (private / "log").touch()
         hand_over(private, owner)
-        hand_over(folder, owner)
         options = {
             **_SHUT_OFF,
             **of.never_less,

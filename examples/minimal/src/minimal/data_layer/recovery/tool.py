@@ -115,6 +115,8 @@ class Tool(Protocol):
     ) -> None:
         """Fill the empty folder; a server that starts there recovers to the target, then promotes.
 
+        What is in the folder belongs to the server's user then.
+
         Args:
             timeline: go along this one, not the newest in the archive.
             takes_over: archive as the lost server did, from the promotion on; or nothing at all.

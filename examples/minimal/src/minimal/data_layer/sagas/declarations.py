@@ -209,13 +209,14 @@ class Saga(Generic[Arguments]):
             "key": key,
             "arguments": arguments.model_dump(mode="json"),
         }
-        await session.execute(insert(SagaRow).values(row).on_conflict_do_nothing())
-        there = await session.scalar(select(SagaRow.arguments).where(SagaRow.id == row["id"]))
-        if there != row["arguments"]:
-            raise KeyReused(
-                f"A saga {self.name} with this key was started with other arguments; give each "
-                "operation a key of its own."
-            )
+        new = insert(SagaRow).values(row).on_conflict_do_nothing().returning(SagaRow.id)
+        if await session.scalar(new) is None:
+            there = await session.scalar(select(SagaRow.arguments).where(SagaRow.id == row["id"]))
+            if there != row["arguments"]:
+                raise KeyReused(
+                    f"A saga {self.name} with this key was started with other arguments; give each "
+                    "operation a key of its own."
+                )
         session.after_commit(ring_all)
         return UUID(str(row["id"]))
 

@@ -110,7 +110,7 @@ def fail(saga: Saga[Any], row: SagaRow, hop: Hop, error: Exception, now: datetim
         record = row.step(step.name)
         # After an attempt whose outcome nobody knows, a refusal is no proof.
         if refused and record is not None and record.attempts == 1:
-            record.state = "refused"
+            record.state, record.updated_at = "refused", now
         _turn_back(saga, row, reason, now)
     else:
         pause = min(step.backoff * 2 ** min(row.attempts - 1, 20), LONGEST_PAUSE)
@@ -168,7 +168,7 @@ def _record(row: SagaRow, name: str, now: datetime) -> StepRow:
     if record is None:
         record = StepRow(name=name, state="begun", attempts=0)
         row.steps.append(record)
-    record.updated_at = now
+    row.updated_at = record.updated_at = now
     return record
 
 

@@ -90,7 +90,7 @@ class StepRow(Own):
         ForeignKey("sagas.id", ondelete="CASCADE"), primary_key=True
     )
     name: Mapped[str] = mapped_column(primary_key=True)
-    state: Mapped[StepState] = mapped_column(Text)
+    state: Mapped[StepState] = mapped_column(Text, server_default="begun")
     attempts: Mapped[int] = mapped_column(server_default="0")
     result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, tuple_, update
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import selectinload
 
 from ..database import Database, DatabaseUnreachable, PoolExhausted, WriteSession
 from ..errors import DataLayerError
@@ -25,6 +24,7 @@ from .declarations import SAGAS, Saga
 from .errors import LeaseLost, Refused, SagaError
 from .machine import Hop
 from .models import SagaRow
+from .rows import hold, read, save
 from .settings import SagaSettings
 from .waking import Alarm, ring_at
 
@@ -52,14 +52,18 @@ async def run_worker(
     await _Worker(database, settings or load(SagaSettings), stop).run()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Claim:
-    """A saga that this worker has, and what it does first."""
+    """A saga that this worker has.
+
+    Attributes:
+        row: what is committed of it, in no session; nobody else writes it under this epoch.
+        epoch: that of the claim.
+    """
 
     saga: Saga[Any]
-    id: UUID
+    row: SagaRow
     epoch: int
-    hop: Hop
 
 
 class _Worker:
@@ -81,8 +85,8 @@ class _Worker:
                 except DataLayerError as error:
                     logger.warning("No saga can be taken: %s", error)
                     claims = []
-                for claim in claims:
-                    task = asyncio.create_task(self._bring_on(claim))
+                for claim, hop in claims:
+                    task = asyncio.create_task(self._bring_on(claim, hop))
                     self._running[task] = claim
                     task.add_done_callback(self._ended)
                 await self._alarm.wait(self._settings.poll)
@@ -98,7 +102,7 @@ class _Worker:
         if 2 * len(self._running) <= self._settings.concurrency:
             self._alarm.ring()
 
-    async def _claim(self, most: int) -> list[_Claim]:
+    async def _claim(self, most: int) -> list[tuple[_Claim, Hop]]:
         if not most:
             return []
         due = (
@@ -113,18 +117,23 @@ class _Worker:
             .with_for_update(skip_locked=True)
             .options(selectinload(SagaRow.steps))
         )
-        claims = []
+        claims, rows = [], []
         async with self._database.transaction() as session:
-            for row, now in (await session.execute(due)).all():
-                saga = SAGAS[row.name, row.version]
+            found = (await session.execute(due)).all()
+            session.expunge_all()
+            for row, now in found:
                 row.epoch += 1
-                if hop := self._plan(saga, row, now):
-                    claims.append(_Claim(saga, row.id, row.epoch, hop))
+                claim = _Claim(SAGAS[row.name, row.version], row, row.epoch)
+                if hop := self._plan(claim, now):
+                    claims.append((claim, hop))
+                rows.append(row)
+            await save(session, *rows)
         return claims
 
-    def _plan(self, saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
+    def _plan(self, claim: _Claim, now: datetime) -> Hop | None:
         """What this worker does next with it; None where it lets it go."""
-        hop = None if self._stop.is_set() else machine.plan(saga, row, now)
+        row = claim.row
+        hop = None if self._stop.is_set() else machine.plan(claim.saga, row, now)
         if hop is not None:
             row.due_at = now + self._lease
             return hop
@@ -135,31 +144,40 @@ class _Worker:
         return None
 
     @asynccontextmanager
-    async def _fenced(self, claim: _Claim) -> AsyncIterator[tuple[WriteSession, SagaRow, datetime]]:
-        async with self._database.transaction() as session:
-            row, now = await _locked(session, claim.id)
-            if row is None or now is None or row.epoch != claim.epoch:
-                raise LeaseLost
-            yield session, row, now
+    async def _fenced(
+        self, claim: _Claim, *, afresh: bool = False
+    ) -> AsyncIterator[tuple[WriteSession, datetime]]:
+        """A transaction that holds the lease, and writes the row at its end.
 
-    async def _bring_on(self, claim: _Claim) -> None:
-        hop: Hop | None = claim.hop
+        `afresh` reads the row again, after a transaction that changed it here and failed.
+        """
+        async with self._database.transaction() as session:
+            now = await hold(session, claim.row.id, claim.epoch)
+            if now is None:
+                raise LeaseLost
+            if afresh:
+                claim.row = await read(session, claim.row.id)
+            yield session, now
+            await save(session, claim.row)
+
+    async def _bring_on(self, claim: _Claim, first: Hop) -> None:
+        hop: Hop | None = first
         try:
             while hop is not None:
                 do = self._do_local if hop.step.is_local else self._do_remote
                 hop = await do(claim, hop)
         except LeaseLost:
-            logger.warning("Saga %s was taken over by another worker.", claim.id)
+            logger.warning("Saga %s was taken over by another worker.", claim.row.id)
         except DataLayerError as error:
-            logger.warning("Saga %s waits for the end of its lease: %s", claim.id, error)
+            logger.warning("Saga %s waits for the end of its lease: %s", claim.row.id, error)
         except Exception:
-            logger.exception("Saga %s waits for the end of its lease.", claim.id)
+            logger.exception("Saga %s waits for the end of its lease.", claim.row.id)
 
     async def _do_local(self, claim: _Claim, hop: Hop) -> Hop | None:
         try:
-            async with self._fenced(claim) as (session, row, now):
-                machine.succeed(row, hop, await hop.run(session), now)
-                return self._plan(claim.saga, row, now)
+            async with self._fenced(claim) as (session, now):
+                machine.succeed(claim.row, hop, await hop.run(session), now)
+                return self._plan(claim, now)
         except (LeaseLost, *NO_DATABASE):
             raise
         except Exception as error:
@@ -175,31 +193,57 @@ class _Worker:
         try:
             if failure is not None:
                 return await self._fail(claim, hop, failure)
-            async with self._fenced(claim) as (_, row, now):
-                machine.succeed(row, hop, result, now)
-                return self._plan(claim.saga, row, now)
+            return await self._record(claim, hop, result)
         except LeaseLost:
             if not isinstance(failure, Refused):
                 await self._reopen(claim, hop)
             raise
 
+    async def _record(self, claim: _Claim, hop: Hop, result: Any) -> Hop | None:
+        """Write down what a remote call returned, in one transaction with a local step after it."""
+        # Once: a worker that dies in the local step has the call made again, and then the step
+        # must count as the one that its workers die in.
+        is_first = claim.row.attempts == 1
+        after: Hop | None = None
+        try:
+            async with self._fenced(claim) as (session, now):
+                machine.succeed(claim.row, hop, result, now)
+                after = self._plan(claim, now)
+                if not is_first or after is None or not after.step.is_local:
+                    return after
+                machine.succeed(claim.row, after, await after.run(session), now)
+                return self._plan(claim, now)
+        except (LeaseLost, *NO_DATABASE):
+            raise
+        except Exception as error:
+            if not is_first or after is None or not after.step.is_local:
+                raise
+            async with self._fenced(claim, afresh=True) as (_, now):
+                machine.succeed(claim.row, hop, result, now)
+                after = self._plan(claim, now)
+            return after and await self._fail(claim, after, error)
+
     async def _fail(self, claim: _Claim, hop: Hop, error: Exception) -> Hop | None:
         # Without the error's text, which may quote a customer; `sagas show` has it.
-        logger.warning("Saga %s: %s failed: %s", claim.id, hop.step.name, type(error).__name__)
-        async with self._fenced(claim) as (_, row, now):
-            machine.fail(claim.saga, row, hop, error, now)
-            return self._plan(claim.saga, row, now)
+        logger.warning("Saga %s: %s failed: %s", claim.row.id, hop.step.name, type(error).__name__)
+        async with self._fenced(claim, afresh=True) as (_, now):
+            machine.fail(claim.saga, claim.row, hop, error, now)
+            return self._plan(claim, now)
 
     async def _reopen(self, claim: _Claim, hop: Hop) -> None:
         async with self._database.transaction() as session:
-            row, now = await _locked(session, claim.id)
-            if row and now and machine.reopen(row, hop, now):
-                logger.warning("Saga %s: a late %s is undone again.", claim.id, hop.step.name)
+            now = await hold(session, claim.row.id)
+            if now is None:
+                return
+            row = await read(session, claim.row.id)
+            if machine.reopen(row, hop, now):
+                logger.warning("Saga %s: a late %s is undone again.", row.id, hop.step.name)
+                await save(session, row)
 
     async def _say_alive(self) -> None:
         while True:
             await asyncio.sleep(self._settings.lease / 3)
-            held = [(claim.id, claim.epoch) for claim in self._running.values()]
+            held = [(claim.row.id, claim.epoch) for claim in self._running.values()]
             if not held:
                 continue
             # A row that is locked is in good hands: a local step holds it, or somebody claims it.
@@ -213,17 +257,3 @@ class _Worker:
                         longer.values(due_at=func.statement_timestamp() + self._lease),
                         execution_options={"synchronize_session": False},
                     )
-
-
-async def _locked(
-    session: WriteSession, saga_id: UUID
-) -> tuple[SagaRow, datetime] | tuple[None, None]:
-    found = await session.execute(
-        select(SagaRow, func.statement_timestamp())
-        .where(SagaRow.id == saga_id)
-        .with_for_update(of=SagaRow)
-        .options(joinedload(SagaRow.steps))
-    )
-    for row, now in found.unique():
-        return row, now
-    return None, None

@@ -10,6 +10,7 @@ import typer
 from taskiq import async_shared_broker
 
 from ...database import Database
+from ...heartbeat import heartbeat
 from ...project import COMMAND
 from ..cache import Cache
 from ..errors import QueueError
@@ -45,7 +46,12 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
         form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         logging.basicConfig(level=logging.INFO, format=form)
         declare()
-        _with_queue(work)
+
+        async def alive(queue: Queue) -> None:
+            async with heartbeat():
+                await work(queue)
+
+        _with_queue(alive)
 
     @commands.command()
     def worker() -> None:

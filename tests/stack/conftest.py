@@ -1,0 +1,154 @@
+"""One stack for the tests of this folder: rendered, built, started once."""
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import projects
+from tests.combinations import Combination
+from tests.projects import CACHE, PACKAGE, clean_environment, interpreters, run, uv
+from tests.rendering.test_python import tool
+from tests.stack import images
+from tests.stack.engine import DOCKER, engine, install
+
+# All but TimescaleDB, whose Community edition no package of Debian's has.
+COMBINATION = Combination(
+    modules=("duckdb", "files", "redis"), postgres_version="17", python_version="3.13"
+)
+PORTS = (
+    *("DATABASE_PORT", "REDIS_PORT", "REDIS_QUEUE_PORT", "PROXY_HTTP_PORT", "PROXY_HTTPS_PORT"),
+    *("PROMETHEUS_PORT", "GRAFANA_PORT"),
+)
+
+
+class Stack:
+    """The stack as a person at the command line has it.
+
+    Attributes:
+        project: where it was rendered.
+        ports: on 127.0.0.1, by the variable that sets each.
+    """
+
+    def __init__(self, project: Path, docker: dict[str, str], ports: dict[str, int]) -> None:
+        self.project = project
+        self.ports = ports
+        self._environment = clean_environment(**docker)
+
+    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose`; its output is captured."""
+        return run(
+            *(str(tool("docker-compose")), *arguments),
+            cwd=self.project,
+            env=self._environment,
+            check=check,
+        )
+
+    def docker(self, *arguments: str) -> str:
+        """What `docker` prints."""
+        return run(DOCKER, *arguments, cwd=self.project, env=self._environment).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def stack(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole deployment, up and healthy."""
+    install()
+    cache = CACHE / "stack"
+    scratch = tmp_path_factory.mktemp("stack")
+    project = projects.render(template, scratch / "my project", **COMBINATION.answers())
+    ports = _free_ports()
+    _write_errands(project)
+    _settle(project, cache, ports)
+    with engine(cache / "engine") as docker:
+        images.build_stand_ins(project, cache, docker, scratch)
+        images.fill_cache(cache / "uv", docker)
+        images.build_project(project, docker)
+        running = Stack(project, docker, ports)
+        try:
+            up = (
+                "up",
+                "--detach",
+                "--wait",
+                "--wait-timeout",
+                "240",
+                "--no-build",
+                "--scale",
+                "grafana=0",
+            )
+            done = running.compose(*up, "--pull", "never", check=False)
+            if done.returncode != 0:
+                said = running.compose("logs", "--tail", "50").stdout
+                state = running.compose("ps", "--all").stdout
+                raise AssertionError(f"{done.stderr[-3000:]}\n{state}\n{said}")
+            yield running
+        finally:
+            running.compose("down", "--volumes", "--timeout", "10")
+
+
+def _free_ports() -> dict[str, int]:
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    found = {name: one.getsockname()[1] for name, one in zip(PORTS, listening, strict=True)}
+    for one in listening:
+        one.close()
+    return found
+
+
+def _write_errands(project: Path) -> None:
+    """Add a module with a job, a saga and a message, as a person does."""
+    package = project / "src" / PACKAGE
+    shutil.copy(Path(__file__).parent / "errands.py", package / "errands.py")
+    for path, before, after in (
+        (package / "app.py", "from .market import routes", "from . import errands\n{}"),
+        (package / "app.py", "    return app", "    errands.include_in(app)\n{}"),
+        (package / "__main__.py", f'"{PACKAGE}.market"', f'{{}}, "{PACKAGE}.errands"'),
+        (
+            project / "migrations/env.py",
+            f"from {PACKAGE}.market",
+            f"import {PACKAGE}.errands\n{{}}",
+        ),
+    ):
+        text = path.read_text(encoding="utf-8")
+        assert before in text, path
+        path.write_text(text.replace(before, after.format(before), 1), encoding="utf-8")
+
+
+def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
+    """Lock, write the migration and `.env`, as a person does before the first deployment."""
+    cache.mkdir(parents=True, exist_ok=True)
+    environment = cache / "environment"
+    own = clean_environment(
+        UV_CACHE_DIR=cache / "uv",
+        UV_PROJECT_ENVIRONMENT=environment,
+        PYTHONPATH=project / "src",
+        PATH=f"{environment / 'bin'}:{clean_environment()['PATH']}",
+    )
+    sync = (
+        "sync",
+        "--quiet",
+        "--python",
+        interpreters()["3.13"],
+        "--no-dev",
+        "--group",
+        "embedded",
+    )
+    run(uv(), *sync, "--no-install-project", cwd=project, env=own)
+    python = environment / "bin" / "python"
+    # Alembic formats what it writes.
+    run(uv(), "pip", "install", "--quiet", "--python", python, "ruff", cwd=project, env=own)
+    program = (python, "-m", f"{PACKAGE}.data_layer")
+    revision = ("alembic", "revision", "--autogenerate", "-m", "add errands")
+    run(*program, "embedded", *revision, cwd=project, env=own)
+    run(*program, "init", cwd=project, env=own)
+    env = project / ".env"
+    settings = {
+        "COMPOSE_PROFILES": "app,queue,sagas,backup,monitoring",
+        "BACKUP_TOOL": "pgbackrest",
+        **{name: str(port) for name, port in ports.items()},
+    }
+    kept = re.sub(r"^BACKUP_TOOL=.*\n", "", env.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = "".join(f"{name}={value}\n" for name, value in settings.items())
+    env.write_text(kept + lines, encoding="utf-8")

@@ -1,0 +1,70 @@
+"""A part of the project as a person writes one: a route that starts a job, a saga and a message."""
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.orm import Mapped, mapped_column
+from taskiq import TaskiqDepends
+
+from .data_layer.database import Base, Database, WriteSession
+from .data_layer.http import DatabaseDependency
+from .data_layer.redis.http import QueueDependency
+from .data_layer.redis.queue import task
+from .data_layer.sagas import Message, Saga, StepCall, Topic, Undo, calling, publish
+
+router = APIRouter()
+
+
+class Note(Base):
+    """What was done for an errand; once, since the two are the key."""
+
+    __tablename__ = "errand_notes"
+
+    errand: Mapped[str] = mapped_column(primary_key=True)
+    by: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Errand(BaseModel):
+    name: str
+
+
+@task("errands.job", attempts=20, backoff=1, schedule="* * * * *")
+async def job(name: str = "of the schedule", *, database: Database = TaskiqDepends()) -> None:
+    async with database.transaction() as session:
+        await session.merge(Note(errand=name, by="job"))
+
+
+saga = Saga("errands.saga", Errand)
+
+
+@saga.local(undo=Undo.NOTHING)
+async def remember(session: WriteSession, call: StepCall[Errand]) -> None:
+    session.add(Note(errand=call.arguments.name, by="saga"))
+
+
+async def deliver(message: Message) -> None:
+    async with Database.open() as database, database.transaction() as session:
+        await session.merge(Note(errand=message.key, by="message"))
+
+
+topic = Topic("errands.messages", calling(deliver))
+
+
+@router.post("/errands", status_code=202)
+async def begin(errand: Errand, database: DatabaseDependency, queue: QueueDependency) -> None:
+    async with database.transaction() as session:
+        session.add(Note(errand=errand.name, by="request"))
+        await saga.start(session, errand, key=errand.name)
+        await publish(session, topic, key=errand.name, payload={})
+    await queue.send(job, errand.name)
+
+
+@router.get("/errands/{name}")
+async def done(name: str, database: DatabaseDependency) -> list[str]:
+    async with database.read_only() as session:
+        found = await session.scalars(select(Note.by).where(Note.errand == name))
+        return sorted(found)
+
+
+def include_in(app: FastAPI) -> None:
+    app.include_router(router)
