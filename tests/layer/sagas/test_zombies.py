@@ -9,7 +9,6 @@ import psutil
 import pytest
 from sqlalchemy import func, select, text, update
 
-from my_project.data_layer.database import Database
 from my_project.data_layer.sagas import SagaSettings
 from my_project.data_layer.sagas.models import SagaRow
 
@@ -195,12 +194,4 @@ async def test_a_commit_wakes_the_worker_of_this_process(desk: Bank) -> None:
         await asyncio.sleep(0.1)
         await desk.start()
         await ended(desk.database)
-    assert await desk.judge() == "completed"
-
-
-async def test_behind_a_transaction_pooler(desk: Bank, database: Database) -> None:
-    """What the engine does there, without prepared statements and startup options."""
-    with process(database, transaction_pooler=True):
-        await desk.start()
-        await ended(database)
     assert await desk.judge() == "completed"
