@@ -7,14 +7,22 @@ line each, into files of a folder.
 import asyncio
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
+from my_project.data_layer.database import Database
 from my_project.data_layer.redis import Cache, RedisSettings, Store, TimeToLive, UserData
+from my_project.data_layer.redis.outbox import invalidation
+from my_project.data_layer.sagas import SagaSettings, Topic, calling, outbox, publish, run_relay
+from tests.data_layer.fixtures import settings_of
 from tests.layer.redis.waiting import eventually
 
 READERS = 70
@@ -84,3 +92,35 @@ async def watcher(folder: Path) -> None:
                 partial.write_text(str(time.monotonic()))
                 partial.rename(folder / f"seen-{seen}")
             await asyncio.sleep(0.001)
+
+
+async def publishing(url: str) -> None:
+    """Change a number and say so, and die before the effects that come after the commit."""
+    async with (
+        Database.open(settings_of(make_url(url))) as database,
+        Store.open() as store,
+        Cache.open(store) as cache,
+        database.transaction() as session,
+    ):
+        session.after_commit(_die)
+        cache.invalidate(session, NUMBER, "surely")
+        await publish(session, changed(), key="surely", payload=None)
+
+
+async def relaying(url: str, dies: bool) -> None:
+    """Relay invalidations; die, if told, instead of the first one."""
+    topic = changed()
+    if dies:
+        del outbox.TOPICS[topic.name]
+        replace(topic, to=calling(lambda _: _die()))
+    async with Database.open(settings_of(make_url(url))) as database:
+        await run_relay(database, asyncio.Event(), SagaSettings(_env_file=None, poll=0.1))
+
+
+def changed() -> Topic:
+    """The topic of the numbers that changed."""
+    return outbox.TOPICS.get("tests.changed") or Topic("tests.changed", invalidation(NUMBER))
+
+
+async def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

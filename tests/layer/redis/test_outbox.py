@@ -2,20 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import URL, MetaData
 
 from my_project.data_layer.database import Base, Database
-from my_project.data_layer.redis import Store
+from my_project.data_layer.redis import (
+    Cache,
+    Computed,
+    RedisSettings,
+    RedisUnavailable,
+    Source,
+    Store,
+    TimeToLive,
+)
 from my_project.data_layer.redis.live import Live
-from my_project.data_layer.redis.outbox import live, stream, stream_key
-from my_project.data_layer.sagas import SagaSettings, Topic, outbox, publish_all, run_relay
+from my_project.data_layer.redis.outbox import invalidation, live, stream, stream_key
+from my_project.data_layer.sagas import Message, SagaSettings, Topic, outbox, publish_all, run_relay
 from my_project.data_layer.sagas.models import Own
 from my_project.data_layer.sagas.operating import backlog
 from tests.data_layer.fixtures import settings_of
 from tests.layer import PATIENCE
+from tests.layer.redis.process import NUMBER, publishing, relaying, start
 
 pytestmark = pytest.mark.usefixtures("redis_in_environment")
 
@@ -82,3 +92,59 @@ async def test_live_messages_reach_who_listens(relayed: Database, store: Store) 
         await relay(relayed, topic, ("prices", {"last": 3}))
         async with asyncio.timeout(PATIENCE):
             assert (await anext(subscription)).data == '{"last":3}'
+
+
+@pytest.mark.standard("DL-SA-13")
+async def test_an_invalidation_follows_a_commit_although_its_process_and_a_relay_die(
+    relayed: Database, store: Store, redis_settings: RedisSettings
+) -> None:
+    numbers = [1]
+
+    async def load() -> int:
+        return numbers[-1]
+
+    url = relayed.engine.url.render_as_string(hide_password=False)
+    async with Cache.open(store) as cache:
+        await cache.hearing()
+        assert await cache.get(NUMBER, "surely", load) == 1
+        numbers.append(2)
+        for dying in (
+            start(redis_settings, publishing, url),
+            start(redis_settings, relaying, url, True),
+        ):
+            dying.join(PATIENCE)
+            assert dying.exitcode == -9
+        assert await cache.get(NUMBER, "surely", load) == 1
+        relay = start(redis_settings, relaying, url, False)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while await cache.get(NUMBER, "surely", load) == 1:
+                    await asyncio.sleep(0.02)
+        finally:
+            relay.kill()
+            relay.join()
+
+
+async def test_an_invalidation_waits_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    async with invalidation(NUMBER)() as drop:
+        with pytest.raises(RedisUnavailable):
+            await drop(Message(1, "tests.changed", "one", None))
+
+
+async def test_what_is_computed_from_a_source_goes_with_its_message(
+    relayed: Database, store: Store
+) -> None:
+    tape = Source("tape")
+    last = Computed("last", int, TimeToLive(timedelta(minutes=5)), of=(tape,), local=None)
+    numbers = [1]
+
+    async def load() -> int:
+        return numbers[-1]
+
+    async with Cache.open(store) as cache:
+        assert await cache.get(last, "one", load) == 1
+        numbers.append(2)
+        assert await cache.get(last, "one", load) == 1
+        await relay(relayed, Topic("tests.tape", invalidation(tape)), ("any", None))
+        assert await cache.get(last, "one", load) == 2

@@ -1,4 +1,4 @@
-"""Where the messages of the outbox can go: a stream, or live messages."""
+"""Where the messages of the outbox can go: a stream, live messages, or the cache."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +9,8 @@ from ..sagas import Deliver, Message, Target
 from .jsonable import dumps
 from .keys import TimeToLive
 from .live import Live
+from .policies import Source, UserData
+from .shared import Shared
 from .store import Store
 
 _DAY = TimeToLive(timedelta(days=1))
@@ -63,5 +65,32 @@ def live() -> Target:
                 await channels.publish(message.key, message.payload)
 
             yield send
+
+    return target
+
+
+def invalidation(of: UserData[Any] | Source) -> Target:
+    """A target that drops cached values, surely: a message waits until Redis has dropped them.
+
+    Args:
+        of: a policy, whose value with the message's key as identifier is dropped, or a source:
+            then all that is computed from it.
+    """
+
+    @asynccontextmanager
+    async def target() -> AsyncIterator[Deliver]:
+        async with Store.open() as store:
+            shared = Shared(store)
+
+            async def drop(message: Message) -> None:
+                await shared.drop_now(
+                    [
+                        shared.source(of.name)
+                        if isinstance(of, Source)
+                        else store.key(of.entity, message.key, of.version)
+                    ]
+                )
+
+            yield drop
 
     return target

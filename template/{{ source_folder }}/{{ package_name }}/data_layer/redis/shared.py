@@ -169,6 +169,10 @@ class Shared:
         self.pending.update(keys[:room])
         await self._drop(keys)
 
+    async def drop_now(self, keys: Sequence[Key]) -> None:
+        """Drop them, or raise what keeps Redis from it."""
+        await self._store.run(partial(self._tell, keys=keys))
+
     async def drop_pending(self) -> None:
         """Drop what Redis could not drop before."""
         await self._drop(tuple(self.pending))
@@ -177,7 +181,7 @@ class Shared:
         for start in range(0, len(keys), 500):
             batch = keys[start : start + 500]
             try:
-                await self._store.run(partial(self._tell, keys=batch))
+                await self.drop_now(batch)
             except (RedisUnavailable, RedisError) as error:
                 logger.warning("an invalidation waits for Redis: %s", error)
                 return
