@@ -142,7 +142,7 @@ def _suffix(item: pytest.Item) -> str:
 
 # What takes longest comes first, so that no worker is left alone with it at the end.
 FIRST = (
-    *("tests/engines/test_layer.py", "tests/engines/"),
+    *("tests/engines/test_layer.py", "tests/engines/", "tests/stack/"),
     *("tests/updates/test_year.py", "tests/updates/", "tests/rendering/"),
 )
 

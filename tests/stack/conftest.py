@@ -1,11 +1,17 @@
 """One stack for the tests of this folder: rendered, built, started once."""
 
+import http.client
+import json
+import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +20,17 @@ from tests.combinations import Combination
 from tests.projects import CACHE, PACKAGE, clean_environment, interpreters, run, uv
 from tests.rendering.test_python import tool
 from tests.stack import images
-from tests.stack.engine import DOCKER, engine, install
+from tests.stack.engine import DOCKER, PATIENCE, engine, install
 
 # All but TimescaleDB, whose Community edition no package of Debian's has.
 COMBINATION = Combination(
     modules=("duckdb", "files", "redis"), postgres_version="17", python_version="3.13"
 )
+# Three minutes and more, for the hosted CI; `errands.py` is a part of the rendered project.
+collect_ignore = (
+    ["errands.py"] if "STACK_ROUNDS" in os.environ else ["errands.py", "test_rounds.py"]
+)
+
 PORTS = (
     *("DATABASE_PORT", "REDIS_PORT", "REDIS_QUEUE_PORT", "PROXY_HTTP_PORT", "PROXY_HTTPS_PORT"),
     *("PROMETHEUS_PORT", "GRAFANA_PORT"),
@@ -152,3 +163,40 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
     kept = re.sub(r"^BACKUP_TOOL=.*\n", "", env.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = "".join(f"{name}={value}\n" for name, value in settings.items())
     env.write_text(kept + lines, encoding="utf-8")
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something that only a dead process keeps from coming."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+class Client:
+    """Speaks to the edge by TLS, and trusts the authority that the edge has made."""
+
+    def __init__(self, stack: Stack) -> None:
+        root = "/data/caddy/pki/authorities/local/root.crt"
+        self._trust = ssl.create_default_context(
+            cadata=stack.compose("exec", "-T", "proxy", "cat", root).stdout
+        )
+        self._port = stack.ports["PROXY_HTTPS_PORT"]
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        """One request on a connection of its own: the status and the answer."""
+        connection = http.client.HTTPSConnection(
+            "localhost", self._port, context=self._trust, timeout=30
+        )
+        try:
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="session")
+def client(stack: Stack) -> Client:
+    return Client(stack)

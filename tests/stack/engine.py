@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from tests.projects import run
 
 PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "mmdebstrap": "mmdebstrap"}
+KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PATIENCE = 120
 # The client of the engine's own package comes first: another one's may lack what builds images.
 DOCKER = shutil.which("docker", path=f"/usr/bin{os.pathsep}{os.environ['PATH']}") or "docker"
@@ -25,6 +26,8 @@ def install() -> None:
         RuntimeError: this machine can't have them.
     """
     missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    if not KEYS.exists():
+        missing.append("debian-archive-keyring")
     if os.geteuid() != 0:
         raise RuntimeError("The stack's tests start a container engine, which root alone can do.")
     if not missing:

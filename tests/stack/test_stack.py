@@ -1,56 +1,12 @@
 """The whole deployment at work, as `docker compose up --wait` leaves it."""
 
-import http.client
 import json
-import ssl
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.stack.conftest import Stack
+from tests.stack.conftest import Client, Stack, until
 
 pytestmark = pytest.mark.xdist_group("stack")
-
-PATIENCE = 120
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that only a dead process keeps from coming."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-
-
-class Client:
-    """Speaks to the edge by TLS, and trusts the authority that the edge has made."""
-
-    def __init__(self, stack: Stack) -> None:
-        root = "/data/caddy/pki/authorities/local/root.crt"
-        self._trust = ssl.create_default_context(
-            cadata=stack.compose("exec", "-T", "proxy", "cat", root).stdout
-        )
-        self._port = stack.ports["PROXY_HTTPS_PORT"]
-
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """One request on a connection of its own: the status and the answer."""
-        connection = http.client.HTTPSConnection(
-            "localhost", self._port, context=self._trust, timeout=30
-        )
-        try:
-            sent = None if body is None else json.dumps(body)
-            connection.request(method, path, sent, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-
-@pytest.fixture(scope="session")
-def client(stack: Stack) -> Client:
-    return Client(stack)
 
 
 def test_a_request_through_the_edge_starts_a_job_a_saga_and_a_message_on_stand_in_images(
