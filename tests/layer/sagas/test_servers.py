@@ -12,14 +12,14 @@ from pydantic import SecretStr
 from sqlalchemy import URL, func, select, text
 
 from my_project.data_layer.database import Database, DatabaseSettings
-from my_project.data_layer.sagas import models, publish_all
+from my_project.data_layer.sagas import models, publish_all, run_relay
 
 from . import bank
 from .conftest import Bank
 from .exchange import Exchange
 from .servers import pgbouncer, postgresql_16
 from .test_zombies import frozen
-from .workers import ended, eventually, process, run_relay, working
+from .workers import ended, eventually, process, working
 
 KILLS: list[tuple[dict[str, list[str]], str, str]] = [
     ({}, "book end", "completed"),

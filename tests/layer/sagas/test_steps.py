@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from my_project.data_layer.database import Database, WriteSession
 from my_project.data_layer.sagas import (
@@ -23,6 +24,7 @@ from my_project.data_layer.sagas import (
     declarations,
     machine,
     operating,
+    publish_all,
 )
 from my_project.data_layer.sagas.models import SagaRow
 
@@ -126,6 +128,27 @@ async def test_steps_run_in_order_and_see_results(run: Run, script: Script) -> N
     assert script.calls == ["note", "ask", "pay", "tell"]
 
 
+async def test_no_statement_goes_by_a_pipeline(run: Run, database: Database) -> None:
+    """A worker that froze within one would be cut off by no timeout of the server."""
+    many: list[str] = []
+
+    def note(*given: Any) -> None:
+        _, _, statement, _, _, executemany = given
+        if executemany:
+            many.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        async with database.transaction() as session:
+            for key in range(5):
+                await declarations.SAGAS["tests.order", 1].start(session, Order(), key=f"{key}")
+            await publish_all(session, bank.lines, [("a", ["", "1"]), ("b", ["", "2"])])
+        await run()
+    finally:
+        event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    assert many == []
+
+
 async def test_a_remote_step_is_tried_again_with_the_same_key(run: Run, script: Script) -> None:
     script.errors = {"ask": [OSError(), TimeoutError()], "note": [OSError()]}
     assert (await run()).status == "completed"
@@ -197,8 +220,8 @@ async def test_what_the_database_refuses_at_the_end_of_a_step_did_not_happen(
         saga_id = await saga.start(session, Order(), key="one")
     async with working(database):
         await ended(database)
-    async with database.read_only() as session:
-        row = await operating.saga(session, saga_id)
+    async with database.read_only() as reading:
+        row = await operating.saga(reading, saga_id)
     assert row.status == "compensated"
     assert {one.name: one.state for one in row.steps} == {"ask": "done"}
     assert script.calls == ["ask"]
