@@ -39,9 +39,12 @@ def _ask_git_nothing() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once() -> Iterator[None]:
-    """Keep what Jinja makes of a text: Copier compiles each part of each path for each project."""
+    """Keep what Jinja makes of a text: Copier compiles each part of each path for each project.
+
+    An update renders three times, each time from another clone, so the file's path tells nothing.
+    """
     compile_text = jinja2.Environment.compile
-    compiled: dict[tuple[str, str | None, str | None], Any] = {}
+    compiled: dict[tuple[str, str | None], Any] = {}
 
     def compile_once(
         environment: jinja2.Environment,
@@ -49,9 +52,9 @@ def _compile_once() -> Iterator[None]:
         name: str | None = None,
         filename: str | None = None,
     ) -> Any:
-        key = (source, name, filename)
+        key = (source, name)
         if key not in compiled:
-            compiled[key] = compile_text(environment, *key)
+            compiled[key] = compile_text(environment, source, name, filename)
         return compiled[key]
 
     with patch.object(jinja2.Environment, "compile", compile_once):

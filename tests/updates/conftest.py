@@ -101,15 +101,18 @@ def dirty(project: Path) -> str:
 
 
 class Typed:
-    """What a person types in a project: the environment of all modules, and its own source."""
+    """What a person types in a project: the environment of all modules, and its own source.
 
-    def __init__(self, project: Path, environment: Path, server: str = "") -> None:
+    `variables` are set for every command.
+    """
+
+    def __init__(self, project: Path, environment: Path, **variables: str) -> None:
         self.project = project
         self.bin = environment / "bin"
-        self.server = server
+        self.variables = variables
 
     def __call__(
-        self, command: str, *arguments: str, check: bool = True, **variables: str
+        self, command: str, *arguments: str | Path, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment; `python` is its interpreter."""
         return run(
@@ -119,7 +122,7 @@ class Typed:
             env=clean_environment(
                 PYTHONPATH=self.project / "src",
                 PATH=f"{self.bin}{os.pathsep}{os.environ['PATH']}",
-                **variables,
+                **self.variables | variables,
             ),
             check=check,
         )

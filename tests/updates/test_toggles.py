@@ -1,18 +1,21 @@
 """An answer changed and changed back leaves the tree as it was, a person's work included."""
 
 import tomllib
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from tests.combinations import MODULES
 from tests.markdown import dead_links
-from tests.projects import clean_environment, commit_all, files, run, uv
+from tests.projects import clean_environment, commit_all, files, run
 from tests.updates.conftest import answers, append, begin, conflicts, is_yours, update
+from tests.updates.edits import edit_managed_files
 
 TOGGLES: list[tuple[str, object, object]] = [
     # From all of them on, off and on again: test_year.py.
     *(("modules", [], [module]) for module in MODULES),
+    *(("modules", [], [*pair]) for pair in combinations(MODULES, 2)),
     ("http_api", False, True),
     ("http_api", True, False),
     ("example", False, True),
@@ -24,20 +27,6 @@ TOGGLES: list[tuple[str, object, object]] = [
     ("python_version", "3.11", "3.14"),
     ("license", "MIT", "Apache-2.0"),
 ]
-
-
-def edit_managed_files(project: Path) -> None:
-    """What people add to files that the template manages, where they are used to add it."""
-    append(project / ".gitignore", "/invoices/")
-    readme = project / "README.md"
-    title, _, rest = readme.read_text(encoding="utf-8").partition("\n")
-    readme.write_text(f"{title}\n\nOurs, below the title.\n{rest}", encoding="utf-8")
-    append(project / ".env.example", "INVOICES_URL=https://example.org")
-    append(project / "compose.yaml", "  - ops/invoices/compose.yaml")
-    # Names that a sorted list would put everywhere among ours.
-    for options in ((), ("--group", "test"), ("--dev",)):
-        names = ("aiohttp", "duckdb-engine", "httpx", "pyarrow-hotfix", "uvloop", "zstandard")
-        run(uv(), "add", "--quiet", "--frozen", *options, *names, cwd=project)
 
 
 def work(project: Path) -> None:

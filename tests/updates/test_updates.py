@@ -11,9 +11,10 @@ import yaml
 
 import release
 from tests import projects
-from tests.combinations import MODULES
+from tests.combinations import module_sets
 from tests.projects import ROOT, clean_environment, commit_all, files, git, run
 from tests.updates.conftest import answers, append, begin, conflicts, dirty, is_yours, update
+from tests.updates.edits import edit
 
 PACKAGE = "src/my_project"
 TEMPLATE = "template/{{ source_folder }}/{{ package_name }}"
@@ -55,13 +56,16 @@ def versions(
 
 @pytest.mark.parametrize(
     ("number", "modules"),
-    list(enumerate([(), *((module,) for module in MODULES), tuple(MODULES)])),
+    list(enumerate(module_sets())),
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_pristine_project_becomes_a_fresh_one(
+def test_a_year_of_work_moves_to_this_version(
     versions: Path, tmp_path: Path, number: int, modules: tuple[str, ...]
 ) -> None:
-    """Without a module, with each, and with all; every second one with the API and the example."""
+    """It becomes what a new project is after the same work; every second one has everything else.
+
+    All that nobody touched becomes what is rendered now, and all that was written is there.
+    """
     whole = number % 2 == 1
     given = {"modules": list(modules), "http_api": whole, "example": whole}
     project = tmp_path / "project"
@@ -75,14 +79,19 @@ def test_a_pristine_project_becomes_a_fresh_one(
         vcs_ref="0.0.1",
     )
     commit_all(project, "Begin")
+    edit(project)
+    commit_all(project, "Our work")
+    yours = {path: content for path, content in files(project).items() if is_yours(path)}
+
     update(project)
     assert conflicts(project) == []
     fresh = projects.render(versions, tmp_path / "fresh", **given)
-
-    def managed(project: Path) -> dict[str, bytes]:
-        return {path: content for path, content in files(project).items() if not is_yours(path)}
-
-    assert managed(project) == managed(fresh)
+    edit(fresh)
+    updated = files(project)
+    assert {path: content for path, content in updated.items() if is_yours(path)} == yours
+    assert {path: content for path, content in updated.items() if path not in yours} == {
+        path: content for path, content in files(fresh).items() if not is_yours(path)
+    }
 
 
 def advance(repository: Path, template: Path) -> None:
