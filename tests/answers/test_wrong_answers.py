@@ -37,6 +37,11 @@ WRONG = [
         "The project name must be one line without control characters.",
     ),
     ({"project_name": "x" * 81}, "The project name has 81 characters; use at most 80."),
+    (
+        {"source_folder": "backend"},
+        "A new project keeps its packages in src; name a folder only for the layer of a project"
+        " that exists.",
+    ),
     ({"package_name": ""}, '""' + IDENTIFIER),
     ({"package_name": "Market"}, '"Market"' + IDENTIFIER),
     ({"package_name": "market-desk"}, '"market-desk"' + IDENTIFIER),
