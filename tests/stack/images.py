@@ -9,12 +9,14 @@ import yaml
 from tests.projects import clean_environment, run, uv
 from tests.stack.engine import DOCKER
 
-SUITE = "trixie"
-INCLUDED = (
-    *("busybox", "caddy", "postgresql-17", "procps", "python3", "valkey-server"),
-    *("prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "promtool"),
+# Of the stable suite what the images stand on; of the next one what the compose files name.
+SUITE, NEXT = "trixie", "forky"
+INCLUDED = ("busybox", "postgresql-17", "procps", "python3", "valkey-server")
+INCLUDED_OF_NEXT = (
+    *("caddy", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "promtool"),
     *("prometheus-postgres-exporter", "prometheus-redis-exporter"),
 )
+MIRROR = "http://deb.debian.org/debian"
 # Debian has no Grafana: the dashboards' queries are asked of Prometheus instead.
 WITHOUT = ("grafana/grafana",)
 
@@ -110,7 +112,7 @@ def packages(project: Path) -> list[str]:
 
 def root_file_system(cache: Path, wanted: list[str]) -> Path:
     """An archive with Debian and these packages; made once for each list of them."""
-    names = sorted({*INCLUDED, *wanted})
+    names = sorted({*INCLUDED, *wanted, *(f"{name}/{NEXT}" for name in INCLUDED_OF_NEXT)})
     digest = hashlib.sha256(" ".join((SUITE, *names)).encode()).hexdigest()[:12]
     archive = cache / f"{SUITE}-{digest}.tar"
     if not archive.exists():
@@ -119,7 +121,10 @@ def root_file_system(cache: Path, wanted: list[str]) -> Path:
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
             f"--include={','.join(names)}",
             *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
-            *(SUITE, part),
+            f'--aptopt=APT::Default-Release "{SUITE}"',
+            # A suite that is not released is signed for a week at a time.
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            *(SUITE, part, *(f"deb {MIRROR} {suite} main" for suite in (SUITE, NEXT))),
             cwd=cache,
         )
         part.rename(archive)

@@ -169,7 +169,7 @@ def create_cli(
             for one in chosen():
                 typer.echo(f"{one.id}  {one.title}{'' if one.required else ' (not required)'}")
             return
-        in_image = not prefixes and not (root() / "pyproject.toml").is_file()
+        in_image = not prefixes and _in_image()
         if in_image:
             typer.echo("Without pyproject.toml: the deployment alone is asked about.", err=True)
 
@@ -235,6 +235,14 @@ def create_cli(
     for name, (line, load) in wiring.command_groups(declare, checks).items():
         cli.add_typer(typer.Typer(cls=_late(load), help=line), name=name)
     return cli
+
+
+def _in_image() -> bool:
+    """Whether the project is here without its repository."""
+    try:
+        return not (root() / "pyproject.toml").is_file()
+    except DataLayerError:
+        return False  # nor is the project, which the checks say
 
 
 def _show_until_told(ask: "Callable[[], Report]") -> None:
