@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -36,7 +36,8 @@ def process(database: Database, work: Work = run_worker, **changes: Any) -> Iter
         yield started
     finally:
         if started.is_alive() and started.pid:
-            os.kill(started.pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it has died since
+                os.kill(started.pid, signal.SIGCONT)
         started.terminate()
         started.join(PATIENCE)
         assert not started.is_alive()

@@ -5,6 +5,7 @@ their transactions committed.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,7 +14,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any, TypeAlias
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.orm import aliased
 
 from ..database import Database, WriteSession
@@ -31,6 +32,14 @@ ATTEMPTS = 10
 LONGEST_PAUSE = 300.0
 # A transaction that stands still for long is ended by the server.
 LONGEST_TRANSACTION = 5.0
+
+# One statement: a writer that freezes between those of a pipeline would keep its keys locked.
+_PUBLISH = text("""
+    INSERT INTO outbox_messages (topic, key, payload)
+    SELECT :topic, message ->> 0, message -> 1
+    FROM jsonb_array_elements(CAST(:messages AS jsonb)) WITH ORDINALITY AS given (message, place)
+    ORDER BY place
+""")
 
 TOPICS: "dict[str, Topic]" = {}
 """The declared topics by name."""
@@ -113,17 +122,17 @@ async def publish_all(
     session: WriteSession, topic: Topic, messages: Iterable[tuple[str, Any]]
 ) -> None:
     """Publish several messages, each a key and a payload, in this order, as `publish` does."""
-    rows = [{"topic": topic.name, "key": key, "payload": payload} for key, payload in messages]
-    if not rows:
+    given = list(messages)
+    if not given:
         return
-    for key in sorted({row["key"] for row in rows}):
+    for key in sorted({key for key, _ in given}):
         check_key(topic.name, key)
         # Ids are counted up at once and committed later: without the lock a message could
         # overtake an earlier one of its key. In one order, so that two writers never wait for
         # each other.
         name = f"{topic.name}\n{key}"
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-    await session.execute(insert(OutboxRow), rows)
+    await session.execute(_PUBLISH, {"topic": topic.name, "messages": json.dumps(given)})
     session.after_commit(ring_all)
 
 

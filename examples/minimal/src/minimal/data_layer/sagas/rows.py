@@ -13,17 +13,26 @@ from sqlalchemy.orm import joinedload
 from ..database import WriteSession
 from .models import SagaRow
 
-# Through the ORM it would be three statements, and each costs as much as the step's own.
+# Through the ORM it would be three statements, and each costs as much as the step's own. Of all
+# sagas at once, since no timeout of the server ends a transaction whose client freezes between two
+# statements of a pipeline.
 _SAVE = text("""
-    WITH saga AS (
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:sagas AS jsonb)) AS saga (
+            id uuid, status text, direction text, epoch bigint, attempts integer,
+            due_at timestamptz, reason text, updated_at timestamptz, steps jsonb
+        )
+    ), saved AS (
         UPDATE sagas
-        SET status = :status, direction = :direction, epoch = :epoch, attempts = :attempts,
-            due_at = :due_at, reason = :reason, updated_at = :updated_at
-        WHERE id = :id
+        SET status = given.status, direction = given.direction, epoch = given.epoch,
+            attempts = given.attempts, due_at = given.due_at, reason = given.reason,
+            updated_at = given.updated_at
+        FROM given
+        WHERE sagas.id = given.id
     )
     INSERT INTO saga_steps (saga_id, name, state, attempts, result, updated_at)
-    SELECT :id, name, state, attempts, result, :updated_at
-    FROM jsonb_to_recordset(CAST(:steps AS jsonb))
+    SELECT given.id, step.name, step.state, step.attempts, step.result, given.updated_at
+    FROM given, jsonb_to_recordset(given.steps)
         AS step (name text, state text, attempts integer, result jsonb)
     ON CONFLICT (saga_id, name) DO UPDATE
     SET state = excluded.state, attempts = excluded.attempts, result = excluded.result,
@@ -35,6 +44,7 @@ _HOLD = text("""
     FOR UPDATE
 """)
 _COLUMNS = ("id", "status", "direction", "epoch", "attempts", "due_at", "reason", "updated_at")
+_STEP = ("name", "state", "attempts", "result")
 
 
 async def hold(session: WriteSession, saga_id: UUID, epoch: int | None = None) -> datetime | None:
@@ -53,14 +63,16 @@ async def read(session: WriteSession, saga_id: UUID) -> SagaRow:
 
 async def save(session: WriteSession, *rows: SagaRow) -> None:
     """Write the sagas, and those of their steps that changed now."""
-    values = []
-    for row in rows:
-        changed = [
-            {"name": one.name, "state": one.state, "attempts": one.attempts, "result": one.result}
-            for one in row.steps
-            if one.updated_at == row.updated_at
-        ]
-        columns = {name: getattr(row, name) for name in _COLUMNS}
-        values.append(columns | {"steps": json.dumps(changed)})
-    if values:
-        await session.execute(_SAVE, values)
+    given = [
+        {name: getattr(row, name) for name in _COLUMNS}
+        | {
+            "steps": [
+                {name: getattr(step, name) for name in _STEP}
+                for step in row.steps
+                if step.updated_at == row.updated_at
+            ]
+        }
+        for row in rows
+    ]
+    if given:
+        await session.execute(_SAVE, {"sagas": json.dumps(given, default=str)})
