@@ -163,6 +163,25 @@ def test_a_history_is_judged_from_its_baseline_on(project: Scratch) -> None:
     assert "names m9, which is no revision" in str(result.exception)
 
 
+@pytest.mark.standard("DL-MIG-03")
+def test_a_history_may_have_begun_twice_before_its_baseline(project: Scratch) -> None:
+    for _ in range(3):
+        project.migration("pass")
+    _, second, third = sorted(project.versions.glob("*.py"))
+    for file, follows, instead in (
+        (second, "'m1'", "None"),
+        (third, "'m2'", "('m1', 'm2')"),
+    ):
+        text = file.read_text("utf-8")
+        file.write_text(text.replace(f"down_revision = {follows}", f"down_revision = {instead}"))
+    result = CliRunner().invoke(migrations_commands, ["lint"])
+    assert "are each the first migration" in result.output
+
+    settings = project.ini.read_text("utf-8")
+    project.ini.write_text(settings.replace("[alembic]", "[alembic]\nmigrations_baseline = m3"))
+    assert CliRunner().invoke(migrations_commands, ["lint"]).exit_code == 0
+
+
 @pytest.mark.standard("DL-MIG-06")
 def test_migrations_of_another_folder_are_judged(project: Scratch) -> None:
     project.migration('op.create_table("t", sa.Column("i", sa.Integer))', 'op.drop_table("t")')
