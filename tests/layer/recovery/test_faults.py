@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -180,6 +181,60 @@ def test_an_archive_that_was_unreachable_has_no_gap_afterwards(kept: Shop) -> No
     assert "was refused last" in during.output
     assert refused is None or "does not reach the archive" in refused.output
     assert after.exit_code == 0, after.output
+
+
+@contextmanager
+def room_for(saved: Shop, megabytes: int) -> Iterator[Callable[[int], None]]:
+    """Let no more come into the repository; call it with what shall have room then."""
+    folder, owner = saved.repository, saved.repository.stat()
+    aside = saved.folder / "aside"
+    subprocess.run(["cp", "-a", folder, aside], check=True)
+    used = sum(path.stat().st_size for path in aside.rglob("*")) >> 20
+    who = f"uid={owner.st_uid},gid={owner.st_gid},mode=750"
+
+    def limit(options: str, room: int) -> None:
+        size = f"{options},size={used + room}m"
+        administer("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder))
+
+    limit(who, megabytes)
+    try:
+        subprocess.run(["cp", "-a", f"{aside}/.", folder], check=True)
+        yield lambda room: limit(f"remount,{who}", room)
+    finally:
+        administer("umount", "--lazy", str(folder))
+
+
+def administer(*command: str) -> None:
+    as_root = () if os.geteuid() == 0 else ("sudo", "--non-interactive")
+    subprocess.run([*as_root, *command], check=True)
+
+
+@pytest.mark.standard("DL-BK-04")
+@pytest.mark.parametrize("saved", [NEWEST], indirect=True)
+def test_a_disk_that_is_full_is_said_and_leaves_no_gap_when_it_has_room(saved: Shop) -> None:
+    saved.tool.run(Kind.FULL)
+    with room_for(saved, megabytes=2) as make_room:
+        full = typed("backup", "run", "full")
+        assert full.exit_code == 2
+        assert "The full backup failed" in full.output
+        assert "unable to write" in full.output
+        assert len(saved.tool.backups()) == 1
+
+        def refused() -> object:
+            saved.execute("INSERT INTO notes SELECT md5(n::text) FROM generate_series(1, 50000) n")
+            return saved.execute("SELECT failed_count > 0 FROM pg_stat_archiver")
+
+        saved.write_until(refused)
+        saved.wait(lambda: typed("check", "--only", "DL-BK-04").exit_code == 1)
+        assert "was refused last" in typed("check", "--only", "DL-BK-04").output
+
+        make_room(200)
+        saved.archived()
+        wanted = saved.sums()
+        after = typed("check", "--only", "DL-BK-04", "--only", "DL-BK-05")
+        assert after.exit_code == 0, after.output
+        assert saved.tool.verify() == []
+        assert saved.restored(Target("latest")) == wanted
 
 
 def running(saved: Shop) -> subprocess.Popen[str]:

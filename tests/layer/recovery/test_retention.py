@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from my_project.data_layer.recovery import Kind
+from my_project.data_layer.recovery.exercise import Exercise
 from tests.layer.recovery.conftest import Shop
 
 
@@ -17,12 +18,12 @@ def test_any_moment_of_the_retention_stays_restorable(living: Shop) -> None:
     last = living.archived()
     names = living.tool.archive().segments
 
-    living.tool.expire(datetime.now(UTC) + timedelta(days=6))
+    Exercise(living.settings).expire(datetime.now(UTC) + timedelta(days=6))
     assert len(living.tool.backups()) == 4
     assert living.tool.archive().segments == names
 
     # Eight days on: the second one is older than all of the seven days, so the first is not needed.
-    living.tool.expire(datetime.now(UTC) + timedelta(days=8))
+    Exercise(living.settings).expire(datetime.now(UTC) + timedelta(days=8))
     assert living.tool.backups() == [second, third]
     kept = living.tool.archive().segments
     assert min(kept) == second.start

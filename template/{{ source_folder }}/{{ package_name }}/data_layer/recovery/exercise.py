@@ -16,12 +16,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from psycopg import sql
-
 from ..atomic import replacing
 from .errors import RecoveryError
 from .programs import account, hand_over, libpq, program, run
-from .server import archiving, connected, describe
+from .server import archive_by, archiving, connected, describe
 from .settings import BackupSettings
 from .tool import Backup, Kind, Target
 from .wal import HISTORY, SEGMENT, Archive, lsn, segment
@@ -67,21 +65,13 @@ class Exercise:
     def prepare(self) -> str:
         self._wal.mkdir(parents=True, exist_ok=True)
         hand_over(self._wal, account(self._settings))
-        wanted = {
-            "archive_mode": "on",
-            "archive_command": self._archive_command(),
-            "archive_timeout": "60s",
-        }
-        with connected(self._settings.connection()) as connection:
-            if describe(connection).version >= INCREMENTAL_SINCE * 10_000:
-                wanted["summarize_wal"] = "on"
-            for name, value in wanted.items():
-                statement = sql.SQL("ALTER SYSTEM SET {} = {}")
-                connection.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
-            connection.execute("SELECT pg_reload_conf()")
-            if archiving(connection).mode == "off":
-                return "Restart the server: it archives from then on."
-        return f"The server archives into {self._wal}."
+        url = self._settings.connection()
+        with connected(url) as connection:
+            version = describe(connection).version // 10_000
+        more = {"summarize_wal": "on"} if version >= INCREMENTAL_SINCE else {}
+        if archive_by(url, self._archive_command(), **more):
+            return f"The server archives into {self._wal}."
+        return "Restart the server: it archives from then on."
 
     def _archive_command(self) -> str:
         # After a crash the server archives a segment again: the same content is no error.
@@ -182,23 +172,6 @@ class Exercise:
                 file.unlink()
 
     def verify(self) -> list[str]:
-        backups, archive = self.backups(), self.archive_faults()
-        faults = list(archive)
-        for backup in backups:
-            try:
-                run(
-                    [
-                        program(self._settings, "pg_verifybackup"),
-                        *("--no-parse-wal", "--quiet", self._folder / backup.label),
-                    ],
-                    f"Reading {backup.label}",
-                )
-            except RecoveryError as error:
-                faults.append(str(error))
-        return faults
-
-    def archive_faults(self) -> list[str]:
-        """A sentence for each file of WAL that can't be read as it was written."""
         faults = []
         for file in sorted(self._wal.glob("*.gz")):
             try:
@@ -207,6 +180,15 @@ class Exercise:
                         pass
             except (OSError, EOFError, zlib.error) as error:
                 faults.append(f"{file.name} of the WAL is damaged: {error}.")
+        for backup in self.backups():
+            folder = str(self._folder / backup.label)
+            try:
+                run(
+                    [program(self._settings, "pg_verifybackup"), "-nq", folder],
+                    f"Reading {backup.label}",
+                )
+            except RecoveryError as error:
+                faults.append(str(error))
         return faults
 
     def restore(
@@ -228,12 +210,10 @@ class Exercise:
         if len(parts) == 1:
             shutil.copytree(parts[0], folder, dirs_exist_ok=True, symlinks=True)
         else:
+            combine = program(self._settings, "pg_combinebackup")
             folder.rmdir()  # pg_combinebackup makes it, and never links to what it read
             run(
-                [
-                    program(self._settings, "pg_combinebackup"),
-                    *("--no-sync", f"--output={folder}", *parts),
-                ],
+                [combine, "--no-sync", f"--output={folder}", *parts],
                 f"Putting together {len(parts)} backups",
             )
         settings = target.settings(timeline) | {"restore_command": self._restore_command()}

@@ -140,14 +140,23 @@ def sums_at(connection: psycopg.Connection) -> Mapping[str, Sum]:
 
 
 def sums_of(connection: psycopg.Connection, tables: list[tuple[str, str]]) -> Mapping[str, Sum]:
-    """The sums of these tables."""
+    """The sums of these tables.
+
+    Raises:
+        RecoveryError: one can't be read, because a page of it is broken for example.
+    """
     found = {}
     for schema, table in tables:
         statement = sql.SQL(
             "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text"
             " FROM {} AS t"
         ).format(sql.Identifier(schema, table))
-        row = connection.execute(statement).fetchone()
+        try:
+            row = connection.execute(statement).fetchone()
+        except psycopg.Error as error:
+            raise RecoveryError(
+                f"{schema}.{table} can't be read: {error.diag.message_primary or 'no reason'}."
+            ) from None
         assert row is not None  # noqa: S101 (an aggregate without groups)
         found[f"{schema}.{table}"] = Sum(*row)
     return found

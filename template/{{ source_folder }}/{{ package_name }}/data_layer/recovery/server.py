@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy import URL
 
@@ -129,6 +130,17 @@ def describe(connection: psycopg.Connection) -> Server:
         row = cursor.execute(_FACTS, {"never_less": list(NEVER_LESS)}).fetchone()
     assert row is not None  # noqa: S101 (two functions of one row each)
     return Server(**row)
+
+
+def archive_by(url: URL, command: str, **more: str) -> bool:
+    """Let that server archive by `command`; says whether it does before it is restarted."""
+    wanted = {"archive_mode": "on", "archive_command": command, "archive_timeout": "60s", **more}
+    with connected(url) as connection:
+        for name, value in wanted.items():
+            statement = sql.SQL("ALTER SYSTEM SET {} = {}")
+            connection.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
+        connection.execute("SELECT pg_reload_conf()")
+        return archiving(connection).mode != "off"
 
 
 def archiving(connection: psycopg.Connection) -> Archiving:
