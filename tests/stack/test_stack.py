@@ -1,12 +1,16 @@
 """The whole deployment at work, as `docker compose up --wait` leaves it."""
 
 import json
+import re
 
 import pytest
 
 from tests.stack.conftest import Client, Stack, until
 
 pytestmark = pytest.mark.xdist_group("stack")
+
+
+WRITING = ("-postgres-1", "-backup-1", "-checks-1")
 
 
 def test_a_request_through_the_edge_starts_a_job_a_saga_and_a_message_on_stand_in_images(
@@ -58,8 +62,25 @@ def test_no_container_may_do_more_than_it_needs(stack: Stack) -> None:
         assert host["CapDrop"] == ["ALL"], name
         assert "no-new-privileges:true" in host["SecurityOpt"], name
         assert host["Memory"] > 0, name
+        # PostgreSQL's image and the backup's write beside their volumes.
+        assert host["ReadonlyRootfs"] or any(one in name for one in WRITING), name
         assert host["PidsLimit"], name
         assert host["RestartPolicy"]["Name"] == "unless-stopped", name
         assert container["State"]["Health"]["Status"] == "healthy", name
         bound = [one for ports in host["PortBindings"].values() for one in ports]
         assert all(one["HostIp"] == "127.0.0.1" for one in bound), name
+
+
+def test_the_image_holds_what_the_list_allows_and_no_secret(stack: Stack) -> None:
+    image = "my-project:0.1.0"
+    find = ("run", "--rm", "--network=none", "--entrypoint=find", image)
+    held = stack.docker(*find, "/app", "-mindepth", "1", "-maxdepth", "1").split()
+    allowed = {".venv", "alembic.ini", "data", "migrations", "src"}
+    assert {path.removeprefix("/app/") for path in held} == allowed
+    env = (stack.project / ".env").read_text(encoding="utf-8")
+    secrets = re.findall(r"^\w+_PASSWORD=(\S+)$", env, re.MULTILINE)
+    assert len(secrets) == 6
+    told = stack.docker("history", "--no-trunc", image) + stack.docker("inspect", image)
+    assert not [secret for secret in secrets if secret in told]
+    [configuration] = json.loads(stack.docker("inspect", image))
+    assert configuration["Config"]["User"] == "app"
