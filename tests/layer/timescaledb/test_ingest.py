@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from psycopg.errors import UniqueViolation
+from psycopg.pq import DiagnosticField
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -17,6 +19,7 @@ from sqlalchemy import (
 )
 
 from my_project.data_layer.database import NAMING_CONVENTION, Database, Violation, copy_in
+from my_project.data_layer.database.errors import violation_of
 from my_project.data_layer.timescaledb import (
     KEEP,
     ContinuousAggregate,
@@ -111,6 +114,18 @@ async def test_errors_name_no_chunk(database: Database) -> None:
         async with database.transaction() as session:
             await copy_in(session, DAYS, rows)
     assert (told.value.table, told.value.constraint) == (None, "pk_days")
+
+
+@pytest.mark.parametrize("name", ["5_pk_days", "5_7_pk_days", "pk_days"])
+def test_a_constraint_has_its_own_name_in_every_version(name: str) -> None:
+    """A chunk's copy of it has the chunk's number before it, and formerly one of its own."""
+    fields = {
+        DiagnosticField.TABLE_NAME: b"_hyper_1_5_chunk",
+        DiagnosticField.CONSTRAINT_NAME: name.encode(),
+    }
+    violation = violation_of(UniqueViolation("told by the server", info=fields))
+    assert violation
+    assert violation.constraint == "pk_days"
 
 
 async def test_rows_without_a_time_are_refused(database: Database) -> None:

@@ -236,9 +236,9 @@ async def test_a_statement_with_bounds_of_the_time_leaves_the_other_chunks_alone
 
 LIMIT = "timescaledb.max_tuples_decompressed_per_dml_transaction"
 CHUNKS = """
-    SELECT id, status FROM _timescaledb_catalog.chunk WHERE table_name IN (
-        SELECT chunk_name FROM timescaledb_information.chunks WHERE hypertable_name = 'readings'
-    ) ORDER BY id
+    SELECT chunk_name,
+        _timescaledb_functions.chunk_status(format('%I.%I', chunk_schema, chunk_name)::regclass)
+    FROM timescaledb_information.chunks WHERE hypertable_name = 'readings' ORDER BY chunk_name
 """
 
 

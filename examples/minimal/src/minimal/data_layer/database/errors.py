@@ -117,7 +117,7 @@ _KINDS: dict[str, Kind] = {
 
 # TimescaleDB tells of the part of the table that the row is for, and of its copy of the constraint.
 _CHUNK = re.compile(r"(compress)?_hyper_\d+_\d+_chunk")
-_OF_CHUNK = re.compile(r"^\d+_\d+_")
+_OF_CHUNK = re.compile(r"^\d+_(\d+_)?")
 
 
 def violation_of(error: BaseException) -> Violation | None:
