@@ -1,0 +1,32 @@
+"""Whether the WAL reaches without a gap from the oldest backup to what the server wrote last."""
+
+from collections.abc import Sequence
+
+from .server import Archiving, Server
+from .tool import Backup
+from .wal import SEGMENT, SIZE, Archive, missing, timeline_of
+
+
+def gap(
+    backups: Sequence[Backup],
+    archive: Archive,
+    server: Server | None = None,
+    archiving: Archiving | None = None,
+) -> list[str]:
+    """The names of the files that are missing; one backup at least is needed.
+
+    What the server says that it archived last counts too, unless it is lost: the newest segment is
+    not missed by anything else.
+    """
+    timeline = archive.timeline() if server is None else server.timeline
+    last = "" if archiving is None else (archiving.last or "")[:24]
+    ends = [name for name in archive.segments if timeline_of(name) == timeline]
+    ends += [last] if SEGMENT.fullmatch(last) else []
+    size = SIZE if server is None else server.segment_size
+    return missing(archive, backups[0].start, max([*ends, backups[-1].stop]), size)
+
+
+def in_words(names: Sequence[str]) -> str:
+    """The first few of the names, and how many more there are."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= len(names[:5]) else f"{shown} and {len(names) - 5} more"
