@@ -204,19 +204,20 @@ class _Worker:
         # Once: a worker that dies in the local step has the call made again, and then the step
         # must count as the one that its workers die in.
         is_first = claim.row.attempts == 1
-        after: Hop | None = None
+        local: Hop | None = None
         try:
             async with self._fenced(claim) as (session, now):
                 machine.succeed(claim.row, hop, result, now)
                 after = self._plan(claim, now)
-                if not is_first or after is None or not after.step.is_local:
-                    return after
-                machine.succeed(claim.row, after, await after.run(session), now)
-                return self._plan(claim, now)
+                if is_first and after is not None and after.step.is_local:
+                    local = after
+                    machine.succeed(claim.row, local, await local.run(session), now)
+                    after = self._plan(claim, now)
+                return after
         except (LeaseLost, *NO_DATABASE):
             raise
         except Exception as error:
-            if not is_first or after is None or not after.step.is_local:
+            if local is None:
                 raise
             async with self._fenced(claim, afresh=True) as (_, now):
                 machine.succeed(claim.row, hop, result, now)
