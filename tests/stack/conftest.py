@@ -98,6 +98,9 @@ def stack(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             yield running
         finally:
             running.compose("down", "--volumes", "--timeout", "10")
+            # What this run's images replaced; some gigabytes each time.
+            for kind in ("image", "builder"):
+                running.docker(kind, "prune", "--force")
 
 
 def _free_ports() -> dict[str, int]:

@@ -124,7 +124,7 @@ def root_file_system(cache: Path, wanted: list[str]) -> Path:
             f'--aptopt=APT::Default-Release "{SUITE}"',
             # A suite that is not released is signed for a week at a time.
             '--aptopt=Acquire::Check-Valid-Until "false"',
-            *(SUITE, part, *(f"deb {MIRROR} {suite} main" for suite in (SUITE, NEXT))),
+            *(SUITE, str(part), *(f"deb {MIRROR} {suite} main" for suite in (SUITE, NEXT))),
             cwd=cache,
         )
         part.rename(archive)
