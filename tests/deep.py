@@ -82,11 +82,11 @@ def equip(project: Path, suite: str) -> None:
         run(uv(), "pip", "install", "--quiet", "--python", python, NEEDS[suite], cwd=project)
 
 
-def variables(suite: str) -> dict[str, str | Path]:
+def variables(suite: str) -> dict[str, str]:
     """What the deep tests of `suite` are told."""
     if suite not in ("recovery", "sagas") or not debian.available():
         return {}
-    return {"TEST_DEBIAN": debian.unpacked()}
+    return {"TEST_DEBIAN": str(debian.unpacked())}
 
 
 def main(arguments: list[str]) -> NoReturn:
