@@ -140,7 +140,6 @@ def test_a_flipped_byte_in_any_backup_of_the_chain_is_named(kept: Shop, number: 
 
     assert done.exit_code == 1
     assert label in done.output
-    print(done.output, report.steps)
     assert not report.ok
 
 

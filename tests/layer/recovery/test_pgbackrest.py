@@ -102,7 +102,6 @@ def test_nothing_in_the_repository_can_be_read_without_the_secret(
         monkeypatch.setenv("BACKUP_ENCRYPTION_SECRET", secret)
         done = typed("check", "--only", "DL-BK-02", "--json")
         assert done.exit_code == 1
-        print(done.output)
         assert "The repository can't be read: [" in done.output
         assert SECRET not in done.output
 
