@@ -119,7 +119,7 @@ async def test_errors_name_no_chunk(database: Database) -> None:
 @pytest.mark.parametrize("name", ["5_pk_days", "5_7_pk_days", "pk_days"])
 def test_a_constraint_has_its_own_name_in_every_version(name: str) -> None:
     """A chunk's copy of it has the chunk's number before it, and formerly one of its own."""
-    fields = {
+    fields: dict[int, bytes | None] = {
         DiagnosticField.TABLE_NAME: b"_hyper_1_5_chunk",
         DiagnosticField.CONSTRAINT_NAME: name.encode(),
     }

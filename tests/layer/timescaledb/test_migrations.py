@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from my_project.data_layer.commands import migrations_commands
 from my_project.data_layer.database.migrations import MigrationError
-from my_project.data_layer.timescaledb import catalog
+from my_project.data_layer.timescaledb import catalog, extension
 from my_project.data_layer.timescaledb.operations import _BODIES
 from tests.layer.timescaledb.conftest import OBJECTS, Project
 
@@ -213,8 +213,6 @@ async def test_what_autogenerate_writes_passes_every_lint_unedited(
     project: Project, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each operation, with its way back, after the hooks that alembic.ini names."""
-    for name in (".squawk.toml", "pyproject.toml"):
-        shutil.copy2(pytestconfig.rootpath / name, project.folder)
     changes = {name: change for name, change in CHANGES.items() if name != "table dropped"}
     for name, (old, new, _) in {"first": ("", "", []), **changes}.items():
         project.models(READINGS.replace(old, new, 1))
@@ -222,7 +220,15 @@ async def test_what_autogenerate_writes_passes_every_lint_unedited(
         await project.upgrade()
     written = "".join(path.read_text("utf-8") for path in project.versions.glob("*.py"))
     called = set(re.findall(r"timescaledb\.(\w+)\(", written))
-    assert called == set(_BODIES) - {"remove_refresh_policy"}
+    # The last one is written where the server can do it.
+    assert called == set(_BODIES) - {"remove_refresh_policy", "add_aggregate_column"}
+    lint(project, pytestconfig, monkeypatch)
+
+
+def lint(project: Project, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge the migrations as a project does."""
+    for name in (".squawk.toml", "alembic.ini", "pyproject.toml"):
+        shutil.copy2(pytestconfig.rootpath / name, project.folder)
 
     def run(*command: str) -> None:
         done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
@@ -232,7 +238,6 @@ async def test_what_autogenerate_writes_passes_every_lint_unedited(
     run("ruff", "format", "--quiet", "migrations/versions")
     run("ruff", "check", "migrations/versions")
     run("mypy", "migrations/versions")
-    shutil.copy2(pytestconfig.rootpath / "alembic.ini", project.folder)
     monkeypatch.chdir(project.folder)
     result = CliRunner().invoke(migrations_commands, ["lint"])
     # Whether clients can do without an aggregate for a while is for a person to say.
@@ -541,6 +546,82 @@ async def test_another_select_loses_no_history_unless_told(readings: Project) ->
     await readings.upgrade()
     await readings.check()
     assert counts(readings) < filled
+
+
+COUNTED = 'func.count().label("n"),'
+SUMMED = 'func.sum(hourly.c.n).label("n"),'
+LEVELS = (SUMMED, f'{SUMMED} func.max(hourly.c.mean).label("mean"),')
+MORE = {
+    "of a column that is there": (
+        (COUNTED, f'{COUNTED} func.avg(readings.c.value).label("mean"),'),
+        LEVELS,
+    ),
+    "of a column that comes with it": (
+        ('Column("value", Double),', 'Column("value", Double), Column("dew", Double),'),
+        (COUNTED, f'{COUNTED} func.count(readings.c.dew).label("mean"),'),
+        LEVELS,
+    ),
+}
+
+
+@pytest.mark.native
+@pytest.mark.standard("DL-TS-05")
+@pytest.mark.parametrize("more", MORE)
+async def test_a_column_at_the_end_of_an_aggregate_loses_no_history(
+    readings: Project, more: str, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place, at both levels; it is filled as far back as there are rows to fill it from."""
+    models = READINGS
+    for old, new in MORE[more]:
+        models = models.replace(old, new, 1)
+    readings.models(models)
+    await readings.autogenerate("more")
+    [path] = readings.versions.glob("*_more.py")
+    assert path.read_text("utf-8").count("timescaledb.add_aggregate_column(") == 2
+    bare = readings.query(OBJECTS)
+    await readings.upgrade()
+    await readings.check()
+    await readings.downgrade("-1")
+    assert readings.query(OBJECTS) == bare
+
+    filled = lived(readings)
+    kept = "SELECT count(*), sum(low), sum(high), sum(n) FROM readings_{}"
+    before = [readings.query(kept.format(level)) for level in ("hourly", "daily")]
+    await readings.upgrade()
+    await readings.check()
+    run_jobs(readings, "refresh")
+    assert counts(readings) == filled
+    assert [readings.query(kept.format(level)) for level in ("hourly", "daily")] == before
+    assert readings.query("""
+        SELECT
+            count(mean) FILTER (WHERE bucket + '1 hour' < (SELECT min(at) FROM readings)),
+            count(*) FILTER (WHERE mean IS NULL AND bucket > now() - interval '89 days')
+        FROM readings_hourly
+    """) == [(0, 0)]
+    assert readings.query("SELECT count(mean) > 80 FROM readings_daily") == [(True,)]
+    with pytest.raises(MigrationError, match="would lose what is older"):
+        await readings.downgrade("-1")
+    assert counts(readings) == filled
+    path.write_text(path.read_text("utf-8").replace("rebuilt=True", ""), "utf-8")
+    await readings.downgrade("-1")
+    assert counts(readings) < filled
+    lint(readings, pytestconfig, monkeypatch)
+
+
+async def test_an_old_server_says_that_it_adds_no_column(
+    readings: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension, "GROWING", (99,))
+    readings.models(READINGS.replace(*MORE["of a column that is there"][0]))
+    await readings.autogenerate("more")
+    [path] = readings.versions.glob("*_more.py")
+    assert "add_aggregate_column" not in path.read_text("utf-8")
+    path.unlink()
+    readings.migration(
+        'timescaledb.add_aggregate_column("readings_hourly", "mean", "FLOAT", "avg(value)")'
+    )
+    with pytest.raises(MigrationError, match=r"can't be added to readings_hourly before .* 2\.28"):
+        await readings.upgrade()
 
 
 WINDOW = """

@@ -1,7 +1,7 @@
 """What `alembic revision --autogenerate` finds different, and how it writes it down."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -15,6 +15,8 @@ from . import operations as ts
 from .catalog import Catalog
 from .declarations import aggregates, hypertables
 from .errors import TimescaleDBError
+from .extension import grows_in_place
+from .growth import gained
 from .interval import Interval
 from .operations import Call, Implied, call
 from .state import AggregateState, HypertableState, Key, State
@@ -53,7 +55,8 @@ def compare(
             if _looked_at(context, schemas, key)
         },
     )
-    changed = redefined(declared, found, connection)
+    grown = _growth(metadata, found, connection)
+    changed = redefined(declared, found, connection, grown=grown)
     steps = Steps(
         catalog.attainable(connection, declared, found, redefined=changed),
         found,
@@ -61,6 +64,7 @@ def compare(
         dropped=dropped,
         changed=changed,
     )
+    steps.grow({key: additions for key, additions in grown.items() if key not in changed})
     if declared.hypertables and not catalog.has_extension(connection):
         steps.before.append(_pair(call(ts.create_extension), call(ts.drop_extension)))
     steps.compare()
@@ -91,15 +95,33 @@ def declared_catalog(metadata: MetaData) -> Catalog:
     return declared
 
 
-def redefined(declared: Catalog, found: Catalog, connection: Connection) -> set[Key]:
-    """The aggregates whose SELECT is another by now, and all that stand on them."""
+def _growth(metadata: MetaData, found: Catalog, connection: Connection) -> dict[Key, list[Call]]:
+    """What adds columns to aggregates whose SELECT has gained some at its end, and nothing else."""
+    if not grows_in_place(connection):
+        return {}
+    growth = {}
+    for aggregate in aggregates(metadata):
+        key = aggregate.schema, aggregate.name
+        state = found.aggregates.get(key)
+        if state and (additions := gained(connection, aggregate, state.query)):
+            growth[key] = additions
+    return growth
+
+
+def redefined(
+    declared: Catalog, found: Catalog, connection: Connection, *, grown: Collection[Key] = ()
+) -> set[Key]:
+    """The aggregates whose SELECT is another by now, and all that stand on them.
+
+    What has `grown` is not among them, unless it stands on one that is.
+    """
     changed = set()
     for key, state in found.aggregates.items():
         wanted = declared.aggregates.get(key)
         if wanted is not None and (
             state.source in changed
             or wanted.source != state.source
-            or catalog.canonical(connection, wanted.query) != state.query
+            or (key not in grown and catalog.canonical(connection, wanted.query) != state.query)
         ):
             changed.add(key)
     return changed
@@ -169,6 +191,27 @@ class Steps:
             self.after += map(_with, _settings(state))
         self._change_settings()
 
+    def grow(self, growth: dict[Key, list[Call]]) -> None:
+        """Add columns in place, each after those of its source, and fill them where there are rows.
+
+        The way back builds anew what has them and what stands on it: no column can be taken away.
+        """
+        standing: dict[Key, AggregateState] = {}
+        for key, state in self.found.aggregates.items():
+            if key not in self.changed and (key in growth or state.source in standing):
+                standing[key] = state
+        states = list(standing.values())
+        back = [
+            *(_drop_to_rebuild(state) for state in reversed(states)),
+            *map(_creation, states),
+            *map(_refresh_data, states),
+            *(setting for state in states for setting in _settings(state)),
+        ]
+        self.after += map(_later, reversed(back))
+        for key, additions in growth.items():
+            filling = _refresh_data(self.declared.aggregates[key], force=True)
+            self.after += map(_with, [*additions, filling])
+
     def _only_in(self, one: Catalog, other: Catalog) -> list[State]:
         return [
             state
@@ -203,12 +246,9 @@ class Steps:
     def _removal(self, state: State) -> Call:
         if isinstance(state, HypertableState):
             return call(ts.convert_to_plain_table, state.name, schema=state.schema)
-        return call(
-            ts.drop_continuous_aggregate,
-            state.name,
-            rebuilt=state.key in self.changed,
-            schema=state.schema,
-        )
+        if state.key in self.changed:
+            return _drop_to_rebuild(state)
+        return call(ts.drop_continuous_aggregate, state.name, schema=state.schema)
 
     def _change_settings(self) -> None:
         changes: dict[Setting, list[MigrateOperation]] = {setting: [] for setting in SETTINGS}
@@ -268,8 +308,12 @@ def _creation(state: State) -> Call:
     )
 
 
-def _refresh_data(state: State) -> Call:
-    return call(ts.refresh_continuous_aggregate, state.name, schema=state.schema)
+def _drop_to_rebuild(state: State) -> Call:
+    return call(ts.drop_continuous_aggregate, state.name, rebuilt=True, schema=state.schema)
+
+
+def _refresh_data(state: State, *, force: bool = False) -> Call:
+    return call(ts.refresh_continuous_aggregate, state.name, force=force, schema=state.schema)
 
 
 def _settings(state: State) -> list[Call]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy import (
+    ClauseElement,
     Column,
     ColumnElement,
     Date,
@@ -436,8 +437,8 @@ def aggregates_of(table: Table) -> list[ContinuousAggregate]:
     return [item for item in aggregates(table.metadata) if item.root.table is table]
 
 
-def sql(query: Select[*tuple[Any, ...]]) -> str:
-    """The text of a SELECT with its values written out, as SQLAlchemy writes it."""
+def sql(query: ClauseElement) -> str:
+    """The text of a SELECT, or of a part of one, with its values written out."""
     return str(query.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))
 
 

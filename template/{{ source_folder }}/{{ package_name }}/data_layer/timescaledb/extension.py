@@ -6,6 +6,7 @@ from .errors import TimescaleDBError
 
 # The columnstore's own API begins with this version.
 MINIMUM = (2, 18)
+GROWING = (2, 28)
 
 COMPOSE = "docker compose up --detach --wait"
 
@@ -68,6 +69,14 @@ def unfit(connection: Connection) -> str | None:
             "(timescaledb.license = 'timescale'), as the image of compose.yaml does."
         )
     return None
+
+
+def grows_in_place(connection: Connection) -> bool:
+    """Whether an aggregate of this database can be given a column without being built anew."""
+    version = connection.scalar(
+        text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+    )
+    return version is not None and _version(version) >= GROWING
 
 
 def _version(text: str) -> tuple[int, ...]:

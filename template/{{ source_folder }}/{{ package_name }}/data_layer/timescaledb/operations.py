@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from ..database import sqlstate
 from . import catalog
 from .errors import TimescaleDBError
-from .extension import refuse, unavailable, unfit
+from .extension import grows_in_place, refuse, unavailable, unfit
 from .interval import Interval
 from .state import identifier, quote
 
@@ -313,6 +313,41 @@ def create_continuous_aggregate(
 
 
 @_operation
+def add_aggregate_column(
+    migration: Migration,
+    name: str,
+    column: str,
+    type_: str,
+    expression: str,
+    *,
+    schema: str | None = None,
+) -> None:
+    """Add a column at the end of a continuous aggregate, which keeps all that it holds.
+
+    Buckets have NULL in it until `refresh_continuous_aggregate(…, force=True)` computes them, and
+    for ever where the source has dropped their rows. No version can take a column away again.
+
+    Args:
+        expression: as the SELECT has it.
+
+    Raises:
+        TimescaleDBError: the server can't do so before 2.28.
+    """
+    if migration.connection is not None and not grows_in_place(migration.connection):
+        raise TimescaleDBError(
+            f"The column {column} can't be added to {name} before TimescaleDB 2.28; update the "
+            "extension, or write the migration with the version that it is to run on."
+        )
+    migration.run(
+        "add_aggregate_column",
+        relation=_regclass(name, schema),
+        column=literal(column),
+        view=identifier(schema, name),
+        definition=f"{quote(column)} {type_} GENERATED ALWAYS AS ({expression}) STORED",
+    )
+
+
+@_operation
 def drop_continuous_aggregate(
     migration: Migration, name: str, *, rebuilt: bool = False, schema: str | None = None
 ) -> None:
@@ -380,9 +415,9 @@ def remove_refresh_policy(migration: Migration, name: str, *, schema: str | None
 
 @_operation
 def refresh_continuous_aggregate(
-    migration: Migration, name: str, *, schema: str | None = None
+    migration: Migration, name: str, *, force: bool = False, schema: str | None = None
 ) -> None:
-    """Materialize all that the source of an aggregate holds for certain.
+    """Materialize all that the source of an aggregate holds for certain; by `force`, once more.
 
     Runs outside the migration's transaction: what the migration did before is committed then.
     Refresh before the policies of the aggregate are set, since theirs would get in the way.
@@ -396,4 +431,8 @@ def refresh_continuous_aggregate(
             timeout=60,
         ):
             with attempt:
-                migration.run("refresh", relation=_regclass(name, schema))
+                migration.run(
+                    "refresh",
+                    relation=_regclass(name, schema),
+                    force=", force => true" if force else "",
+                )

@@ -6,8 +6,8 @@ DECLARE
 BEGIN
     SELECT * INTO reach FROM pg_temp.reach(<relation>);
     IF reach.kind = 'date'::regtype THEN
-        CALL refresh_continuous_aggregate(<relation>, reach.since::date, NULL);
+        CALL refresh_continuous_aggregate(<relation>, reach.since::date, NULL<force>);
     ELSE
-        CALL refresh_continuous_aggregate(<relation>, reach.since, NULL);
+        CALL refresh_continuous_aggregate(<relation>, reach.since, NULL<force>);
     END IF;
 END $refresh$
