@@ -26,7 +26,7 @@ async def test_the_file_is_touched_while_the_event_loop_turns_and_not_while_it_h
     async with heartbeat.heartbeat():
         await touched_after(await touched_after(0))
         before = file.stat().st_mtime_ns
-        time.sleep(0.1)  # noqa: ASYNC251 (it hangs on purpose)
+        time.sleep(0.1)
         assert file.stat().st_mtime_ns == before
         await touched_after(before)
     # Its end has been waited for by one turn of the loop.

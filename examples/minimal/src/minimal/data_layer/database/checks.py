@@ -73,7 +73,12 @@ def database_checks() -> list[Check]:
         Check("DL-PG-04", "The connection is encrypted or stays on this machine", server.transport),
         Check("DL-PG-05", "The password is neither empty nor a known default", server.password),
         Check("DL-PG-06", "Statement statistics are collected", server.statistics, required=False),
-        Check("DL-ORM-01", "Database work goes through async sessions", _async_only, of_repository=True),
+        Check(
+            "DL-ORM-01",
+            "Database work goes through async sessions",
+            _async_only,
+            of_repository=True,
+        ),
         Check("DL-TX-02", "Transactions are READ COMMITTED by default", server.isolation),
         Check("DL-OPS-01", "Secrets are not in the repository", _secrets, of_repository=True),
     ]

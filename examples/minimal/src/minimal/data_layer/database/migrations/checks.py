@@ -23,13 +23,28 @@ LINT = "Correct the file, then run the command `migrations lint`."
 def migration_checks() -> list[Check]:
     """The checks of the migrations, in the order of the report."""
     return [
-        Check("DL-MIG-01", "Migration files are named by time and description", _names, of_repository=True),
-        Check("DL-MIG-02", "Every migration has an upgrade and a downgrade", _directions, of_repository=True),
+        Check(
+            "DL-MIG-01",
+            "Migration files are named by time and description",
+            _names,
+            of_repository=True,
+        ),
+        Check(
+            "DL-MIG-02",
+            "Every migration has an upgrade and a downgrade",
+            _directions,
+            of_repository=True,
+        ),
         Check("DL-MIG-03", "The migrations are one line", _line, of_repository=True),
         Check("DL-MIG-04", "The database is at the last migration", _at_head),
         Check("DL-MIG-05", "Models and schema are in step", _in_step),
         Check("DL-MIG-06", "No migration endangers a running database", _safe, of_repository=True),
-        Check("DL-MIG-08", "What runs outside of a transaction can be repeated", _repeatable, of_repository=True),
+        Check(
+            "DL-MIG-08",
+            "What runs outside of a transaction can be repeated",
+            _repeatable,
+            of_repository=True,
+        ),
         Check("DL-MIG-09", "Data migrations run in batches", _batches, of_repository=True),
     ]
 
