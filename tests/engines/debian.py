@@ -6,6 +6,7 @@ use them.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,16 @@ exec "$root/{loader}" --argv0 "$0" --library-path "$root/{libraries}" "$here/{na
 
 def available() -> bool:
     """Whether this machine can have them; continuous integration on Linux must."""
-    return sys.platform == "linux" and ("CI" in os.environ or shutil.which("apt-get") is not None)
+    has_apt = shutil.which("apt-get") is not None
+    return sys.platform == "linux" and ("CI" in os.environ or (has_apt and bool(mirror())))
+
+
+def mirror() -> str:
+    """DEBIAN_MIRROR, or the mirror of Debian that this machine's apt asks; empty without both."""
+    sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sources if file.is_file())
+    known = re.findall(r"\bhttps?://\S+/debian(?=/?\s)", text)
+    return os.environ.get("DEBIAN_MIRROR") or next(iter(known), "")
 
 
 def unpacked() -> Path:
@@ -60,11 +70,13 @@ def _fetched(folder: Path) -> list[Path]:
         (apt / name).mkdir(parents=True, exist_ok=True)
     # Nothing counts as installed, so that the C library comes along.
     (apt / "status").touch()
-    (apt / "sources.list").write_text(
-        f"deb [signed-by={KEYS}] http://deb.debian.org/debian {SUITE} main\n", encoding="utf-8"
-    )
     if not KEYS.exists():
         raise RuntimeError(f"{KEYS} is missing; type: apt-get install debian-archive-keyring")
+    if not mirror():
+        raise RuntimeError("apt asks no mirror of Debian here; name one in DEBIAN_MIRROR.")
+    (apt / "sources.list").write_text(
+        f"deb [signed-by={KEYS}] {mirror()} {SUITE} main\n", encoding="utf-8"
+    )
     settings = {
         "Dir::Etc::sourcelist": apt / "sources.list",
         "Dir::Etc::sourceparts": "/dev/null",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.engines.debian import mirror
 from tests.projects import clean_environment, run, uv
 from tests.stack.engine import DOCKER
 
@@ -16,7 +17,6 @@ INCLUDED_OF_NEXT = (
     *("caddy", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "promtool"),
     *("prometheus-postgres-exporter", "prometheus-redis-exporter"),
 )
-MIRROR = "http://deb.debian.org/debian"
 # Debian has no Grafana: the dashboards' queries are asked of Prometheus instead.
 WITHOUT = ("grafana/grafana",)
 
@@ -124,7 +124,7 @@ def root_file_system(cache: Path, wanted: list[str]) -> Path:
             f'--aptopt=APT::Default-Release "{SUITE}"',
             # A suite that is not released is signed for a week at a time.
             '--aptopt=Acquire::Check-Valid-Until "false"',
-            *(SUITE, str(part), *(f"deb {MIRROR} {suite} main" for suite in (SUITE, NEXT))),
+            *(SUITE, str(part), *(f"deb {mirror()} {suite} main" for suite in (SUITE, NEXT))),
             cwd=cache,
         )
         part.rename(archive)
