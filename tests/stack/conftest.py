@@ -11,21 +11,22 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tests import projects
 from tests.combinations import Combination
-from tests.projects import CACHE, PACKAGE, clean_environment, interpreters, run, uv
+from tests.projects import CACHE, PACKAGE, clean_environment, run, uv
 from tests.rendering.test_python import tool
 from tests.stack import images
 from tests.stack.engine import DOCKER, PATIENCE, engine, install
 
 # All but TimescaleDB, whose Community edition no package of Debian's has.
-COMBINATION = Combination(
-    modules=("duckdb", "files", "redis"), postgres_version="17", python_version="3.13"
-)
+COMBINATION = Combination(modules=("duckdb", "files", "redis"), postgres_version="17")
+# That of Debian, which the stand-in of Python's image has; this machine needs it not.
+PYTHON = "3.13"
 # Three minutes and more, for the hosted CI; `errands.py` is a part of the rendered project.
 collect_ignore = (
     ["errands.py"] if "STACK_ROUNDS" in os.environ else ["errands.py", "test_rounds.py"]
@@ -140,16 +141,9 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
         PYTHONPATH=project / "src",
         PATH=f"{environment / 'bin'}:{clean_environment()['PATH']}",
     )
-    sync = (
-        "sync",
-        "--quiet",
-        "--python",
-        interpreters()["3.13"],
-        "--no-dev",
-        "--group",
-        "embedded",
-    )
-    run(uv(), *sync, "--no-install-project", cwd=project, env=own)
+    sync = ("sync", "--quiet", "--no-dev", "--group", "embedded", "--no-install-project")
+    run(uv(), *sync, cwd=project, env=own)
+    fetch_for(PYTHON, project, own)
     python = environment / "bin" / "python"
     # Alembic formats what it writes.
     run(uv(), "pip", "install", "--quiet", "--python", python, "ruff", cwd=project, env=own)
@@ -166,6 +160,20 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
     kept = re.sub(r"^BACKUP_TOOL=.*\n", "", env.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = "".join(f"{name}={value}\n" for name, value in settings.items())
     env.write_text(kept + lines, encoding="utf-8")
+
+
+def fetch_for(python: str, project: Path, environment: dict[str, str]) -> None:
+    """Let uv's cache have what is locked, for a Python that this machine need not have."""
+    with TemporaryDirectory() as folder:
+        locked = Path(folder) / "requirements.txt"
+        export = ("export", "--quiet", "--locked", "--no-dev", "--no-emit-project")
+        run(uv(), *export, "--output-file", locked, cwd=project, env=environment)
+        target = ("--python-version", python, "--only-binary", ":all:", "--target", folder)
+        run(
+            *(uv(), "pip", "install", "--quiet", *target, "--requirements", locked),
+            cwd=project,
+            env=environment,
+        )
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
