@@ -37,6 +37,11 @@ def releases(repository: Path) -> dict[Version, str]:
     return dict(sorted(found.items()))
 
 
+def has(repository: Path, commit: str) -> bool:
+    """Whether this clone holds the commit."""
+    return git(repository, "cat-file", "-t", commit, check=False) == "commit"
+
+
 def problems(repository: Path, version: str) -> Iterator[str]:
     """Why this can't be released, a sentence each."""
     try:

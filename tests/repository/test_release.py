@@ -123,8 +123,9 @@ def test_this_repository_keeps_its_promises() -> None:
 
 def test_every_release_of_this_repository_is_recorded() -> None:
     recorded = release.releases(ROOT)
+    shallow = git("rev-parse", "--is-shallow-repository", cwd=ROOT).strip() == "true"
     for version, commit in recorded.items():
-        assert git("cat-file", "-t", commit, cwd=ROOT).strip() == "commit", version
+        assert shallow or release.has(ROOT, commit), version
     tagged = {tag for tag in git("tag", cwd=ROOT).split() if tag in map(str, recorded)}
     for tag in tagged:
         assert git("rev-parse", f"{tag}^{{commit}}", cwd=ROOT).strip() == recorded[Version(tag)]

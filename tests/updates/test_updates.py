@@ -20,8 +20,16 @@ PACKAGE = "src/my_project"
 TEMPLATE = "template/{{ source_folder }}/{{ package_name }}"
 
 
-# Where a project may come from: every release, and the last commit that differs from now.
-ORIGINS = [*map(str, release.releases(ROOT)), "the commit before"]
+# Where a project may come from: every release, and the last commit that differs from now. A
+# shallow clone has not every release.
+ORIGINS = [
+    *(
+        str(version)
+        for version, commit in release.releases(ROOT).items()
+        if release.has(ROOT, commit)
+    ),
+    "the commit before",
+]
 
 
 def begun(origin: str, folder: Path) -> Path:
