@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,7 +147,9 @@ def test_a_program_that_is_not_there_is_said_in_a_sentence(
 
 def expire(kept: Shop, debian: Path, days: int) -> None:
     """What pgBackRest drops after a backup, by a clock that is moved."""
-    [library] = debian.glob("usr/lib/*/faketime/libfaketime.so.1")
+    [found] = debian.glob("usr/lib/*/faketime/libfaketime.so.1")
+    # The loader takes a space for the end of a name.
+    library = shutil.copy(found, kept.folder)
     [loader] = debian.glob("usr/lib/*/ld-linux-*.so.?")
     program = debian / "usr" / "bin" / "pgbackrest.elf"
     stat = kept.server.data.stat()
