@@ -7,7 +7,8 @@ from .page import PAGE, missing
 
 def adoption_checks() -> list[Check]:
     """The check of what the layer needs of the project's own files."""
-    return [Check("DL-UP-07", "The project has the lines that the layer needs", _missing, of_repository=True)]
+    title = "The project has the lines that the layer needs"
+    return [Check("DL-UP-07", title, _missing, of_repository=True)]
 
 
 async def _missing() -> Finding:
