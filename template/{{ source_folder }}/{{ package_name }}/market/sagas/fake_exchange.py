@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Manner = Literal["refuses", "delays", "forgets to answer", "books, and answers 500"]
 
@@ -32,7 +32,7 @@ class FakeExchange:
 
     @classmethod
     @contextmanager
-    def open(cls, manners: Mapping[int, Manner]) -> Iterator["FakeExchange"]:
+    def open(cls, manners: Mapping[int, Manner]) -> Iterator[Self]:
         """Let it listen on a port of 127.0.0.1 until the end of the block."""
         exchange = cls(manners)
 
