@@ -35,8 +35,10 @@ async def saga_metrics(state: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        counting.cancel()
         state.metrics.unregister(collector)
+        counting.cancel()
+        # It has a connection of a pool that is closed next.
+        await asyncio.gather(counting, return_exceptions=True)
 
 
 class _Collector(Collector):
