@@ -16,6 +16,9 @@ from examples.render import snapshot
 from tests import projects
 from tests.combinations import EVERYTHING, Combination
 
+# Runs the tests marked `long` too.
+LONG = "TEST_LONG" in os.environ
+
 # They run inside of an installed project: see tests/deep.py.
 collect_ignore = ["layer"]
 
@@ -121,6 +124,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         scattered = [item for item in items if not item.nodeid.endswith(_suffix(item))]
         if scattered:
             raise pytest.UsageError(f"pytest-xdist has not grouped {scattered[0].nodeid}")
+    if not LONG:
+        config.hook.pytest_deselected(items=[item for item in items if _is_long(item)])
+        items[:] = [item for item in items if not _is_long(item)]
     items.sort(key=_rank)
     shard = config.getoption("shard")
     if not shard:
@@ -130,6 +136,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = set(groups[int(number) - 1 :: int(parts)])
     config.hook.pytest_deselected(items=[item for item in items if _group(item) not in mine])
     items[:] = [item for item in items if _group(item) in mine]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return item.get_closest_marker("long") is not None
 
 
 def _group(item: pytest.Item) -> str:
@@ -214,6 +224,7 @@ class Costs:
         terminalreporter.write_line(
             f"all of it: {total / 60:.0f} min of processor time,"
             f" {(monotonic() - self.began) / 60:.1f} min by the clock"
+            f"{'' if LONG else '; the long tests are left to TEST_LONG=1'}"
         )
 
 

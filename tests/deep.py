@@ -84,9 +84,10 @@ def equip(project: Path, suite: str) -> None:
 
 def variables(suite: str) -> dict[str, str]:
     """What the deep tests of `suite` are told."""
-    if suite not in ("recovery", "sagas") or not debian.available():
-        return {}
-    return {"TEST_DEBIAN": str(debian.unpacked())}
+    told = {"TEST_LONG": "1"} if "TEST_LONG" in os.environ else {}
+    if suite in ("recovery", "sagas") and debian.available():
+        told["TEST_DEBIAN"] = str(debian.unpacked())
+    return told
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.combinations import Combination, installed_combinations
+from tests.combinations import Combination, installed_combinations, module_sets
 from tests.conftest import Renderer
 from tests.engines.timescaledb import timescaledb
 from tests.projects import PACKAGE, clean_environment, commit_all, interpreters, run, uv
@@ -24,23 +24,37 @@ with embedded_server(durable=False) as server:
     sys.stdin.read()
 """
 
-COMBINATIONS = installed_combinations()
+INSTALLED = installed_combinations()
+# One of each set of modules.
+CONFIGURED = [
+    next(
+        one
+        for one in INSTALLED
+        if (one.modules, one.http_api, one.example) == (modules, *divmod(number % 4, 2))
+    )
+    for number, modules in enumerate(module_sets())
+]
+# pytest keeps together what has the same place in both lists.
+COMBINATIONS = [*CONFIGURED, *(one for one in INSTALLED if one not in CONFIGURED)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "combination" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "combination",
-            [
-                pytest.param(
-                    combination,
-                    id=str(combination),
-                    marks=pytest.mark.xdist_group(str(combination)),
-                )
-                for combination in COMBINATIONS
-            ],
-            scope="session",
-        )
+    if "combination" not in metafunc.fixturenames:
+        return
+    metafunc.parametrize(
+        "combination",
+        [
+            pytest.param(
+                combination,
+                id=str(combination),
+                marks=pytest.mark.xdist_group(str(combination)),
+            )
+            for combination in (
+                CONFIGURED if "configured" in metafunc.fixturenames else COMBINATIONS
+            )
+        ],
+        scope="session",
+    )
 
 
 def install(project: Path, **variables: str) -> Path:

@@ -4,6 +4,7 @@ Alone, on the lowest Python that this machine has, a hidden need of another modu
 everything else, on the highest, a clash.
 """
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -30,20 +31,22 @@ RUNS = [
 ]
 
 MIGRATED = "tests/layer/migrations/test_checks.py"
+# What these folders of the core test reaches no module.
+APART = ("database", "devservers")
 
 
 @pytest.mark.parametrize(
-    ("suite", "answers"),
+    ("how", "suite", "answers"),
     [
         pytest.param(
-            *(suite, combination),
+            *(how, suite, combination),
             id=f"{suite} {how}",
             marks=pytest.mark.xdist_group(f"{suite} {how}"),
         )
         for how, suite, combination in RUNS
     ],
 )
-def test_the_layer(suite: str, answers: Combination, installed: Installer) -> None:
+def test_the_layer(how: str, suite: str, answers: Combination, installed: Installer) -> None:
     project = installed(answers)
     put_into(project, answers)
     equip(project, suite)
@@ -52,7 +55,11 @@ def test_the_layer(suite: str, answers: Combination, installed: Installer) -> No
         command = ("pytest", "-q", "--color=no", *paths)
         assert_all_passed(call(project, *command, check=True, **variables(suite), **given))
 
-    paths = [f"tests/layer/{folder}" for folder in folders(suite)]
+    paths = [
+        f"tests/layer/{folder}"
+        for folder in folders(suite)
+        if how == "alone" or folder not in APART or "TEST_LONG" in os.environ
+    ]
     if "timescaledb" not in answers.modules:
         passes(*paths)
         return

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import re
 import shutil
 import socket
@@ -27,10 +26,8 @@ from tests.stack.engine import DOCKER, PATIENCE, engine, install
 COMBINATION = Combination(modules=("duckdb", "files", "redis"), postgres_version="17")
 # That of Debian, which the stand-in of Python's image has; this machine needs it not.
 PYTHON = "3.13"
-# Three minutes and more, for the hosted CI; `errands.py` is a part of the rendered project.
-collect_ignore = (
-    ["errands.py"] if "STACK_ROUNDS" in os.environ else ["errands.py", "test_rounds.py"]
-)
+# A part of the rendered project.
+collect_ignore = ["errands.py"]
 
 PORTS = (
     *("DATABASE_PORT", "REDIS_PORT", "REDIS_QUEUE_PORT", "PROXY_HTTP_PORT", "PROXY_HTTPS_PORT"),

@@ -1,4 +1,4 @@
-"""Under load each container is replaced, restarted and killed; STACK_ROUNDS=1 has them run."""
+"""Under load each container is replaced, restarted and killed."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack.conftest import Client, Stack, until
 
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.long]
 
 SERVERS = ("postgres", "redis", "redis-queue")
 PROGRAMS = ("api-a", "api-b", "worker", "scheduler", "saga-worker", "outbox-relay", "proxy")

@@ -15,7 +15,6 @@ from tests.updates.edits import edit_managed_files
 TOGGLES: list[tuple[str, object, object]] = [
     # From all of them on, off and on again: test_year.py.
     *(("modules", [], [module]) for module in MODULES),
-    *(("modules", [], [*pair]) for pair in combinations(MODULES, 2)),
     ("http_api", False, True),
     ("http_api", True, False),
     ("example", False, True),
@@ -26,6 +25,9 @@ TOGGLES: list[tuple[str, object, object]] = [
     ("postgres_version", "18", "16"),
     ("python_version", "3.11", "3.14"),
     ("license", "MIT", "Apache-2.0"),
+]
+PAIRS: list[tuple[str, object, object]] = [
+    ("modules", [], [*pair]) for pair in combinations(MODULES, 2)
 ]
 
 
@@ -47,8 +49,8 @@ def work(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "first", "second"),
-    TOGGLES,
-    ids=[f"{name} {first} and {second}" for name, first, second in TOGGLES],
+    [*TOGGLES, *(pytest.param(*pair, marks=pytest.mark.long) for pair in PAIRS)],
+    ids=[f"{name} {first} and {second}" for name, first, second in [*TOGGLES, *PAIRS]],
 )
 def test_there_and_back(
     current: Path, tmp_path: Path, name: str, first: object, second: object

@@ -11,7 +11,7 @@ import yaml
 
 import release
 from tests import projects
-from tests.combinations import module_sets
+from tests.combinations import MODULES, module_sets
 from tests.projects import ROOT, clean_environment, commit_all, files, git, run
 from tests.updates.conftest import answers, append, begin, conflicts, dirty, is_yours, update
 from tests.updates.edits import edit
@@ -64,8 +64,14 @@ def versions(
 
 @pytest.mark.parametrize(
     ("number", "modules"),
-    list(enumerate(module_sets())),
-    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+    [
+        pytest.param(
+            *(number, modules),
+            id="-".join(modules) or "none",
+            marks=() if len(modules) in (0, 1, len(MODULES)) else pytest.mark.long,
+        )
+        for number, modules in enumerate(module_sets())
+    ],
 )
 def test_a_year_of_work_moves_to_this_version(
     versions: Path, tmp_path: Path, number: int, modules: tuple[str, ...]

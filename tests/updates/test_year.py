@@ -18,8 +18,12 @@ from tests.updates.conftest import Typed, begin, conflicts, database, is_yours, 
 from tests.updates.edits import edit
 
 CLI = ("python", "-m", "my_project")
-# Each module, every two, and all of them.
-GOING = [*combinations(MODULES, 1), *combinations(MODULES, 2), tuple(MODULES)]
+# Each module, all of them, and every two.
+GOING = [
+    *combinations(MODULES, 1),
+    tuple(MODULES),
+    *(pytest.param(pair, marks=pytest.mark.long) for pair in combinations(MODULES, 2)),
+]
 
 
 @pytest.fixture(scope="module")

@@ -328,7 +328,7 @@ def configure(conf: Path, variables: Mapping[str, str], server: EmbeddedServer) 
 EXERCISE, NEWEST, OLDER = (
     pytest.param(None, id="exercise"),
     pytest.param(18, id="pgbackrest", marks=pytest.mark.pgbackrest),
-    pytest.param(17, id="pgbackrest 17", marks=pytest.mark.pgbackrest),
+    pytest.param(17, id="pgbackrest 17", marks=[pytest.mark.pgbackrest, pytest.mark.long]),
 )
 
 

@@ -1,5 +1,8 @@
 """What `check` says of Redis: a sound server passes, and each fault is found."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +59,41 @@ async def test_what_demo_and_embedded_start_passes(
             monkeypatch.setenv(name, value)
         report = await checklist.run(checks.redis_checks())
     assert report.ok, [result.finding for result in report.results]
+
+
+# In a process of its own: there the first connection takes several turns of the event loop.
+BESIDE_ONE_THAT_COMPUTES = """
+import asyncio, time
+from my_project.data_layer import checklist
+from my_project.data_layer.redis import checks
+from my_project.data_layer.redis.queue.checks import queue_checks
+
+async def compute():
+    for _ in range(3):
+        await asyncio.sleep(0)
+        time.sleep(1.1)  # more than REDIS_CONNECT_TIMEOUT
+    return checklist.passed("")
+
+computing = checklist.Check("", "", compute)
+for asked in (checks.redis_checks(), queue_checks()):
+    report = asyncio.run(checklist.run([*asked, computing]))
+    assert report.ok, [result.finding for result in report.results]
+"""
+
+
+def test_a_check_that_computes_for_long_fails_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The tests have set them, for servers on a busy machine.
+    for name in ("REDIS_TIMEOUT", "REDIS_CONNECT_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    with embedded_services() as variables:
+        subprocess.run(
+            [sys.executable, "-c", BESIDE_ONE_THAT_COMPUTES],
+            check=True,
+            cwd=tmp_path,
+            env=os.environ | variables,
+        )
 
 
 async def test_a_server_at_a_socket_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ SAMPLE = 2_000
 # Below that many reads a rate says nothing; below that rate a cache costs more than it saves.
 ENOUGH_READS = 1_000
 POOR_RATE = 0.5
+# Seconds.
+PATIENCE = 10.0
 SHORT = 12
 
 Info = dict[str, Any]
@@ -212,6 +214,17 @@ def _replication(facts: Facts) -> Finding:
     return passed(f"{node} is a master with {len(replicas)} replicas in step.")
 
 
+def patient(settings: RedisSettings) -> RedisSettings:
+    """The same servers, which are given more time than a request has.
+
+    Other checks compute beside these, and on a busy machine they hold up an answer for seconds.
+    """
+    limits = ("timeout", "connect_timeout")
+    return settings.model_copy(
+        update={name: max(getattr(settings, name), PATIENCE) for name in limits}
+    )
+
+
 async def ask(settings: RedisSettings) -> Facts:
     """Ask the servers of the cache.
 
@@ -219,11 +232,10 @@ async def ask(settings: RedisSettings) -> Facts:
         RedisUnavailable: one of them does not answer, or refuses.
     """
     address = settings.address()
-    # Without the breaker and its short limit: a check may take longer than a read.
-    patient = settings.model_copy(update={"timeout": max(settings.timeout, 5.0)})
+    patience = patient(settings)
     try:
-        async with connect(patient, address) as client:
-            anonymous = await _serves_anybody(patient, address)
+        async with connect(patience, address) as client:
+            anonymous = await _serves_anybody(patience, address)
             if not isinstance(client, RedisCluster):
                 info = await client.info()
                 port = info["tcp_port"]

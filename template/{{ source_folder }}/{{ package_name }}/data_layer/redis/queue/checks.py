@@ -6,6 +6,7 @@ from datetime import timedelta
 from ...checklist import Check, Finding, advice, failed, passed
 from ...project import COMMAND
 from ...settings import load
+from ..checks import patient
 from ..settings import QueueSettings, RedisSettings
 from .queue import Queue, QueueState
 
@@ -25,9 +26,10 @@ def queue_checks() -> list[Check]:
         required: bool = True,
     ) -> Check:
         async def probe() -> Finding:
-            if load(RedisSettings).queue_url is None:
+            settings = load(RedisSettings)
+            if settings.queue_url is None:
                 return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
-            async with Queue.open() as queue:
+            async with Queue.open(patient(settings)) as queue:
                 return judge(await queue.state(), queue.broker.settings)
 
         return Check(identifier, title, probe, required)
