@@ -31,8 +31,8 @@ RUNS = [
 ]
 
 MIGRATED = "tests/layer/migrations/test_checks.py"
-# What these folders of the core test reaches no module.
-APART = ("database", "devservers")
+# No module reaches what these test, or the one module alone does: once is enough on each push.
+APART = ("database", "devservers", "timescaledb/test_living.py")
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,14 @@ def test_the_layer(how: str, suite: str, answers: Combination, installed: Instal
     put_into(project, answers)
     equip(project, suite)
 
+    apart = APART if how == "beside everything" and "TEST_LONG" not in os.environ else ()
+    left = [f"--deselect=tests/layer/{path}" for path in apart]
+
     def passes(*paths: str, **given: str) -> None:
-        command = ("pytest", "-q", "--color=no", *paths)
+        command = ("pytest", "-q", "--color=no", *left, *paths)
         assert_all_passed(call(project, *command, check=True, **variables(suite), **given))
 
-    paths = [
-        f"tests/layer/{folder}"
-        for folder in folders(suite)
-        if how == "alone" or folder not in APART or "TEST_LONG" in os.environ
-    ]
+    paths = [f"tests/layer/{folder}" for folder in folders(suite)]
     if "timescaledb" not in answers.modules:
         passes(*paths)
         return
