@@ -32,7 +32,12 @@ RUNS = [
 
 MIGRATED = "tests/layer/migrations/test_checks.py"
 # No module reaches what these test, or the one module alone does: once is enough on each push.
-APART = ("database", "devservers", "timescaledb/test_living.py")
+APART = (
+    *("database", "devservers"),
+    *("duckdb/test_extremes.py", "duckdb/test_flights.py"),
+    *("redis/test_limits.py", "redis/test_queue_topologies.py", "redis/test_topologies.py"),
+    *("timescaledb/test_living.py", "timescaledb/test_weather.py"),
+)
 
 
 @pytest.mark.parametrize(
