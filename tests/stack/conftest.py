@@ -157,6 +157,7 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
     kept = re.sub(r"^BACKUP_TOOL=.*\n", "", env.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = "".join(f"{name}={value}\n" for name, value in settings.items())
     env.write_text(kept + lines, encoding="utf-8")
+    (project / ".env.app").write_text("LOG_FORMAT=json\n", encoding="utf-8")
 
 
 def fetch_for(python: str, project: Path, environment: dict[str, str]) -> None:
@@ -191,14 +192,15 @@ class Client:
         )
         self._port = stack.ports["PROXY_HTTPS_PORT"]
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
         """One request on a connection of its own: the status and the answer."""
         connection = http.client.HTTPSConnection(
             "localhost", self._port, context=self._trust, timeout=30
         )
         try:
             sent = None if body is None else json.dumps(body)
-            connection.request(method, path, sent, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"} | headers
+            connection.request(method, path, sent, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

@@ -1,5 +1,7 @@
 """A part of the project as a person writes one: a route that starts a job, a saga and a message."""
 
+import logging
+
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -13,6 +15,7 @@ from .data_layer.redis.queue import task
 from .data_layer.sagas import Message, Saga, StepCall, Topic, Undo, calling, publish
 
 router = APIRouter()
+logger = logging.getLogger(__name__)
 
 
 class Note(Base):
@@ -32,6 +35,7 @@ class Errand(BaseModel):
 async def job(name: str = "of the schedule", *, database: Database = TaskiqDepends()) -> None:
     async with database.transaction() as session:
         await session.merge(Note(errand=name, by="job"))
+    logger.info("The job is done.")
 
 
 saga = Saga("errands.saga", Errand)
@@ -45,6 +49,7 @@ async def remember(session: WriteSession, call: StepCall[Errand]) -> None:
 async def deliver(message: Message) -> None:
     async with Database.open() as database, database.transaction() as session:
         await session.merge(Note(errand=message.key, by="message"))
+    logger.info("The message is delivered.")
 
 
 topic = Topic("errands.messages", calling(deliver))

@@ -31,6 +31,28 @@ def test_a_request_through_the_edge_starts_a_job_a_saga_and_a_message_on_stand_i
     )
 
 
+def test_one_id_finds_all_that_a_request_set_off_in_json_on_stand_in_images(
+    stack: Stack, client: Client
+) -> None:
+    told = {"X-Request-ID": "errand-17"}
+    assert client.ask("POST", "/errands", {"name": "second"}, **told)[0] == 202
+
+    def about(program: str) -> list[str]:
+        said = stack.compose("logs", "--no-log-prefix", program).stdout
+        lines = [json.loads(line) for line in said.splitlines()]
+        return [line["message"] for line in lines if line.get("request_id") == "errand-17"]
+
+    until(
+        lambda: (
+            any("POST /errands" in message for message in [*about("api-a"), *about("api-b")])
+            and "The job is done." in about("worker")
+            and any(message.endswith("is completed.") for message in about("saga-worker"))
+            and "The message is delivered." in about("outbox-relay")
+        ),
+        "Not every program says what it did.",
+    )
+
+
 def test_the_edge_hides_what_is_for_the_monitoring(client: Client) -> None:
     assert client.ask("GET", "/health/live")[0] == 200
     assert client.ask("GET", "/health/ready")[0] == 404

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import psycopg
 import pytest
 
-from my_project.data_layer.recovery import Kind, RecoveryError, Target, drill
+from my_project.data_layer.recovery import Kind, RecoveryError, Target, drill, scratch
 from my_project.data_layer.recovery import manifest as manifests
 from my_project.data_layer.recovery.manifest import Sum
 from tests.layer.recovery.conftest import EXERCISE, NEWEST, Shop, opened_folder, own, shop_of, typed
@@ -35,6 +35,21 @@ def kept(request: pytest.FixtureRequest) -> Iterator[Shop]:
         for _ in range(3):
             opened.archived()
         yield opened
+
+
+def test_the_reason_is_not_what_a_client_was_told(tmp_path: Path) -> None:
+    """On a busy machine it knocks once more while the server already ends."""
+    (tmp_path / "log").write_text(
+        "LOG:  starting point-in-time recovery\n"
+        "FATAL:  recovery ended before configured recovery target was reached\n"
+        "FATAL:  the database system is in recovery mode\n"
+        "LOG:  database system is shut down\n"
+    )
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    server = scratch.ScratchServer(tmp_path, tmp_path, "postgres")
+    with pytest.raises(RecoveryError, match=r"recovery: recovery ended before configured"):
+        scratch._wait(ended, server)
 
 
 def flip(file: Path) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from taskiq import ScheduledTask, TaskiqDepends
 
+from my_project.data_layer import logs
 from my_project.data_layer.redis import NotJson, RedisSettings
 from my_project.data_layer.redis.queue import (
     JobTooLarge,
@@ -49,6 +50,18 @@ class Service:
 async def typed(day: date, *, by: int = 1, service: Service = TaskiqDepends()) -> str:
     assert isinstance(service, Service)
     return f"{day:%A} {by}"
+
+
+@task("tests.about", attempts=2)
+async def about(name: str) -> str | None:
+    """The first attempt fails."""
+    if name not in tried:
+        tried.add(name)
+        raise ValueError(name)
+    return logs.request_id()
+
+
+tried: set[str] = set()
 
 
 class Day(BaseModel):
@@ -131,6 +144,19 @@ async def test_a_job_runs_with_its_types_and_what_the_worker_provides(
     assert result.return_value == "Monday 3"
     state = await queue.state()
     assert (state.jobs, state.running, state.dead, state.oldest) == (0, 0, 0, 0)
+
+
+async def test_a_job_is_about_the_request_that_sent_it(
+    queue: Queue, queue_settings: RedisSettings
+) -> None:
+    tried.clear()
+    with logs.about("desk-1"):
+        theirs = await queue.send(about, "theirs")
+    nobodys = await queue.send(about, "nobody's")
+    async with worker(queue_settings):
+        results = [await job.wait_result(timeout=PATIENCE) for job in (theirs, nobodys)]
+    assert [result.return_value for result in results] == ["desk-1", nobodys.task_id]
+    assert tried == {"theirs", "nobody's"}
 
 
 @pytest.mark.standard("DL-RD-22")

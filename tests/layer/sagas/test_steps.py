@@ -171,6 +171,15 @@ async def test_a_call_is_not_made_again_since_the_local_step_after_it_fails(
     }
 
 
+async def test_the_first_failure_beside_a_call_is_one_of_the_attempts(
+    run: Run, script: Script
+) -> None:
+    script.errors = {"tell": [OSError()] * 3}
+    row = await run()
+    assert row.status == "parked"
+    assert script.calls == ["note", "ask", "pay", "tell", "tell"]
+
+
 async def test_a_compensation_is_not_made_again_since_the_next_one_fails(
     run: Run, script: Script
 ) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 
-from .. import wiring
+from .. import logs, wiring
 from ..database import Database, DatabaseSettings
 from ..settings import InvalidSettings, load
 from . import health, metrics, problems
-from .middleware import BodyLimit, HeadAsGet
+from .middleware import BodyLimit, HeadAsGet, RequestId
 from .settings import HttpSettings
 
 
@@ -35,6 +35,10 @@ def create_api(
     Raises:
         SystemExit: a setting is missing or wrong; the message names it.
     """
+    try:
+        logs.configure(text=False)
+    except InvalidSettings as error:
+        raise SystemExit(str(error)) from None
     # A redirect would repeat the raw path as a metric's label: one time series for each order.
     app = FastAPI(title=title, redirect_slashes=False)
     install(app, settings=settings, refusals=refusals)
@@ -81,6 +85,7 @@ def install(
     app.add_middleware(BodyLimit, largest=largest, refuse=refuse)
     metrics.install(app)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(RequestId)
     app.include_router(health.router)
 
 

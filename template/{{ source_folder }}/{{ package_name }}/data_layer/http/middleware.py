@@ -1,12 +1,19 @@
-"""What happens to a request before its route: HEAD, and bodies that are too large."""
+"""What happens to a request before its route: its id, HEAD, and bodies that are too large."""
 
+import re
 from collections.abc import Callable
+from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import logs
+
+REQUEST_ID = b"x-request-id"
+_GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
@@ -20,6 +27,31 @@ def methods_of(scope: Scope) -> list[str]:
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ]
     return sorted({*taken, "HEAD"}) if "GET" in taken else taken
+
+
+class RequestId:
+    """Gives each request an id, or takes that of its header X-Request-ID, and answers with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
+        identifier = given if _GIVEN.fullmatch(given) else uuid4().hex.encode()
+        # For good: what the server says of an error comes after this call, in the same task.
+        logs.begin(identifier.decode())
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                others = [header for header in message["headers"] if header[0] != REQUEST_ID]
+                message["headers"] = [*others, (REQUEST_ID, identifier)]
+            await send(message)
+
+        await self._app(scope, receive, named)
 
 
 class HeadAsGet:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_problem.error import (
     BadRequestProblem,
@@ -25,6 +25,7 @@ from fastapi_problem.handler import (
 )
 from starlette.exceptions import HTTPException
 
+from .. import logs
 from ..database import (
     DatabaseUnreachable,
     LockTimeout,
@@ -35,7 +36,7 @@ from ..database import (
     TransactionConflict,
     Violation,
 )
-from .middleware import methods_of
+from .middleware import REQUEST_ID, methods_of
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +182,7 @@ def install(
         unhandled_wrappers={"default": Unexpected, "413": ContentTooLarge},
         http_exception_handler=_http_exception,
         request_validation_handler=_invalid_request,
+        post_hooks=[_name_the_request],
         documentation_uri_template=TYPE,
     )
     add_exception_handler(app, handler)
@@ -198,6 +200,15 @@ def documented(*problems: type[StatusProblem]) -> dict[int | str, dict[str, Any]
     for problem in problems:
         by_status.setdefault(problem.status, []).append(problem)
     return {status: handler.generate_swagger_response(*same) for status, same in by_status.items()}
+
+
+def _name_the_request(
+    content: dict[str, Any], _: Request, response: Response
+) -> tuple[dict[str, Any], Response]:
+    # What no route expected is answered outside of the middleware that names all others.
+    if identifier := logs.request_id():
+        response.headers[REQUEST_ID.decode()] = identifier
+    return content, response
 
 
 def _http_exception(handler: ExceptionHandler, request: Request, error: HTTPException) -> Problem:

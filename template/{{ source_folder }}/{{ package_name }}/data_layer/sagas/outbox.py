@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.orm import aliased
 
+from .. import logs
 from ..database import Database, WriteSession
 from ..errors import DataLayerError
 from ..settings import load
@@ -35,8 +36,8 @@ LONGEST_TRANSACTION = 5.0
 
 # One statement: a writer that freezes between those of a pipeline would keep its keys locked.
 _PUBLISH = text("""
-    INSERT INTO outbox_messages (topic, key, payload)
-    SELECT :topic, message ->> 0, message -> 1
+    INSERT INTO outbox_messages (topic, key, payload, request_id)
+    SELECT :topic, message ->> 0, message -> 1, CAST(:request_id AS text)
     FROM jsonb_array_elements(CAST(:messages AS jsonb)) WITH ORDINALITY AS given (message, place)
     ORDER BY place
 """)
@@ -54,12 +55,14 @@ class Message:
         topic: the name of its topic.
         key: messages with one key keep their order.
         payload: JSON.
+        request_id: of the request that published it, if it was one.
     """
 
     id: int
     topic: str
     key: str
     payload: Any
+    request_id: str | None = None
 
 
 Deliver: TypeAlias = Callable[[Message], Awaitable[object]]
@@ -132,7 +135,8 @@ async def publish_all(
         # each other.
         name = f"{topic.name}\n{key}"
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-    await session.execute(_PUBLISH, {"topic": topic.name, "messages": json.dumps(given)})
+    parameters = {"topic": topic.name, "messages": json.dumps(given)}
+    await session.execute(_PUBLISH, parameters | {"request_id": logs.request_id()})
     session.after_commit(ring_all)
 
 
@@ -210,15 +214,16 @@ async def _relay(database: Database, deliver: dict[str, Deliver], settings: Saga
                 continue
             if monotonic() > until:
                 break
-            message = Message(row.id, row.topic, row.key, row.payload)
-            try:
-                async with asyncio.timeout(settings.delivery):
-                    await deliver[row.topic](message)
-            except Exception as error:
-                held.add((row.topic, row.key))
-                await _note_failure(session, row, error)
-            else:
-                delivered.append(row.id)
+            message = Message(row.id, row.topic, row.key, row.payload, row.request_id)
+            with logs.about(row.request_id or f"{row.topic} {row.id}"):
+                try:
+                    async with asyncio.timeout(settings.delivery):
+                        await deliver[row.topic](message)
+                except Exception as error:
+                    held.add((row.topic, row.key))
+                    await _note_failure(session, row, error)
+                else:
+                    delivered.append(row.id)
         await session.execute(delete(OutboxRow).where(OutboxRow.id.in_(delivered)))
     return True
 

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.orm import selectinload
 
+from .. import logs
 from ..database import Database, DatabaseUnreachable, PoolExhausted, WriteSession
 from ..errors import DataLayerError
 from ..settings import load
@@ -162,6 +163,7 @@ class _Worker:
 
     async def _bring_on(self, claim: _Claim, first: Hop) -> None:
         hop: Hop | None = first
+        logs.begin(claim.row.request_id or str(claim.row.id))
         try:
             while hop is not None:
                 do = self._do_local if hop.step.is_local else self._do_remote

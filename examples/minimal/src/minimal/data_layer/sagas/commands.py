@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
@@ -12,6 +11,7 @@ from uuid import UUID
 import typer
 from sqlalchemy import delete, func, select
 
+from .. import logs
 from ..database import Database, DatabaseSettings, WriteSession
 from ..heartbeat import heartbeat
 from ..project import COMMAND
@@ -224,8 +224,7 @@ def _run(
 
 
 def _serve(serve: Serve, model: Model) -> None:
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form)
+    logs.configure()
 
     async def nothing(_: WriteSession) -> None: ...
 

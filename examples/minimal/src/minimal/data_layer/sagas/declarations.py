@@ -16,6 +16,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from .. import logs
 from ..database import WriteSession
 from .errors import InvalidSaga, KeyReused
 from .models import SagaRow, StepRow, declare
@@ -208,6 +209,7 @@ class Saga(Generic[Arguments]):
             "version": self.version,
             "key": key,
             "arguments": arguments.model_dump(mode="json"),
+            "request_id": logs.request_id(),
         }
         new = insert(SagaRow).values(row).on_conflict_do_nothing().returning(SagaRow.id)
         if await session.scalar(new) is None:

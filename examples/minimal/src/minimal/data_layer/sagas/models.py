@@ -38,6 +38,7 @@ class SagaRow(Own):
         due_at: when a worker may take it; while one has it, the end of its lease.
         reason: what went wrong last.
         note: what a person wrote who resolved it.
+        request_id: of the request that started it.
     """
 
     __tablename__ = "sagas"
@@ -62,6 +63,7 @@ class SagaRow(Own):
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
     reason: Mapped[str | None]
     note: Mapped[str | None]
+    request_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     steps: Mapped[list["StepRow"]] = relationship(lazy="raise", passive_deletes=True)
@@ -101,6 +103,7 @@ class OutboxRow(BigIntKey, Own):
 
     Attributes:
         parked: it failed so often that a person must look; its key waits behind it.
+        request_id: of the request that published it.
     """
 
     __tablename__ = "outbox_messages"
@@ -112,6 +115,7 @@ class OutboxRow(BigIntKey, Own):
     attempts: Mapped[int] = mapped_column(server_default="0")
     parked: Mapped[bool] = mapped_column(server_default="false")
     reason: Mapped[str | None]
+    request_id: Mapped[str | None]
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -1,7 +1,6 @@
 """The commands `queue worker`, `scheduler`, `jobs` and `dead-letters`."""
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from taskiq import async_shared_broker
 
+from ... import logs
 from ...database import Database
 from ...heartbeat import heartbeat
 from ...project import COMMAND
@@ -43,8 +43,7 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
     commands = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", epilog=_EXAMPLES)
 
     def run(work: Callable[[Queue], Coroutine[Any, Any, None]]) -> None:
-        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(level=logging.INFO, format=form)
+        logs.configure()
         declare()
 
         async def alive(queue: Queue) -> None:

@@ -10,6 +10,7 @@ from taskiq.exceptions import ResultGetError
 from taskiq.kicker import AsyncKicker
 from taskiq.serializers import JSONSerializer
 
+from ... import logs
 from ..errors import NotJson
 from ..jsonable import jsonable
 from .broker import StreamBroker
@@ -17,6 +18,7 @@ from .broker import StreamBroker
 logger = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 3600.0
+REQUEST_ID = "request_id"
 
 
 class Results(AsyncResultBackend[Any]):
@@ -54,6 +56,15 @@ class Results(AsyncResultBackend[Any]):
         if value is None:
             raise ResultGetError
         return TaskiqResult[Any].model_validate(self._serializer.loadb(value))
+
+
+class About(TaskiqMiddleware):
+    """Lets what a job logs be about the request that sent it, or about the job itself."""
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """The job begins, in a task of its own."""
+        logs.begin(str(message.labels.get(REQUEST_ID, message.task_id)))
+        return message
 
 
 class Failures(TaskiqMiddleware):

@@ -12,13 +12,14 @@ from typing import Any, Self
 from taskiq import AsyncTaskiqTask, SendTaskError
 from taskiq.kicker import AsyncKicker
 
+from ... import logs
 from ...settings import InvalidSettings, load
 from ..connection import connect
 from ..errors import QueueError, QueueUnreachable
 from ..jsonable import jsonable
 from ..settings import QueueSettings, RedisSettings
 from .broker import TROUBLE, StreamBroker
-from .outcomes import Failures, Results
+from .outcomes import REQUEST_ID, About, Failures, Results
 from .tasks import P, R, Task
 
 # With 20 digits it may be more than Redis takes, which no clock has come to.
@@ -96,7 +97,7 @@ class Queue:
         places = asyncio.Semaphore(redis.pool_size)
         async with connect(patient, address) as client:
             broker = StreamBroker(client, chosen, redis.service, places)
-            broker.add_middlewares(Failures(broker))
+            broker.add_middlewares(About(), Failures(broker))
             broker.with_result_backend(Results(broker))
             yield cls(broker)
 
@@ -114,7 +115,10 @@ class Queue:
         given = inspect.signature(task.function).bind(*args, **kwargs)
         for name, value in given.arguments.items():
             given.arguments[name] = jsonable(value, f"The argument {name} of {task.name}")
-        kicker: AsyncKicker[..., R] = AsyncKicker(task.name, self.broker, dict(task.labels))
+        labels: dict[str, Any] = dict(task.labels)
+        if identifier := logs.request_id():
+            labels[REQUEST_ID] = identifier
+        kicker: AsyncKicker[..., R] = AsyncKicker(task.name, self.broker, labels)
         try:
             return await kicker.with_task_id(task.job_id).kiq(*given.args, **given.kwargs)
         except SendTaskError as error:

@@ -16,6 +16,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy import URL, Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError
 
+from ... import logs
 from ...errors import DataLayerError
 from ...settings import load
 from ..engine import create_engine
@@ -72,6 +73,7 @@ def run_migrations(*target_metadata: MetaData) -> None:
         "autogenerate_plugins": ["*"],
     }
     try:
+        logs.configure(text=False)
         settings = load(MigrationSettings)
         if script_only:
             _write_script(options, settings)
