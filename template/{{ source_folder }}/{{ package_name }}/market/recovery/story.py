@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import psycopg
 from psycopg import sql
@@ -17,6 +17,8 @@ from ...data_layer.recovery import BackupSettings, Kind, RecoveryError, Target, 
 from .. import samples
 
 POINT = "before the accident"
+# Seconds that only a server takes that can't archive.
+PATIENCE = 120.0
 SUM = """
     SELECT count(*), coalesce(sum(hashtextextended(closes::text, 0)::numeric), 0) FROM closes
 """
@@ -84,5 +86,8 @@ def _archive(connection: psycopg.Connection) -> None:
     """Close the segment of the restore point, and wait until it is in the repository."""
     row = connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()
     archived = "SELECT last_archived_wal >= %s FROM pg_stat_archiver"
+    deadline = monotonic() + PATIENCE
     while connection.execute(archived, row).fetchone() != (True,):
+        if monotonic() > deadline:
+            raise RecoveryError(f"The server did not archive its log within {PATIENCE:g} s.")
         connection.execute("SELECT pg_sleep(0.02)")
