@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from my_project.data_layer.recovery import Kind, RecoveryError, Target
+from my_project.data_layer.devservers import postgresql as devserver
+from my_project.data_layer.recovery import BackupSettings, Kind, RecoveryError, Target
+from my_project.data_layer.recovery.pgbackrest import PgBackRest
 from tests.layer.recovery.conftest import (
     NEWEST,
     OLDER,
@@ -21,6 +23,7 @@ from tests.layer.recovery.conftest import (
     shop,
     shop_of,
     typed,
+    wheel,
 )
 
 pytestmark = pytest.mark.pgbackrest
@@ -114,6 +117,51 @@ def test_secrets_reach_it_by_variables_and_never_by_arguments(recorded: Path) ->
     calls = (recorded / "calls").read_text(encoding="utf-8")
     assert "info" in calls
     assert SECRET not in calls
+
+
+@pytest.mark.parametrize("saved", [NEWEST, OLDER], indirect=True)
+def test_a_new_volume_goes_on_in_the_repository_once_a_person_says_so(
+    saved: Shop, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a dump and a restore, into a newer version or the same: another server to pgBackRest.
+
+    Not by itself: the repository may be that of another database.
+    """
+    saved.tool.run(Kind.FULL)
+    [before] = saved.tool.backups()
+    server, private = saved.server, saved.server.data.parent
+    server.stop()
+    shutil.rmtree(server.data)
+    newest = devserver._readable(wheel(18), private / "newest", devserver._account())
+    for program in ("initdb", "postgres"):
+        script = saved.folder / "bin" / program
+        text = script.read_text(encoding="utf-8")
+        script.write_text(text.replace(str(saved.settings.postgres_bin), str(newest)))
+    server._initialise(server.data.with_name("password"))
+    server.start()
+    with pytest.raises(RecoveryError, match="do not match the database"):
+        saved.tool.prepare()
+
+    page = (pytestconfig.rootpath / "ops/backup/README.md").read_text(encoding="utf-8")
+    [told] = re.findall(r"docker compose exec backup pgbackrest (stanza-\S+)$", page, re.MULTILINE)
+    tool = saved.tool
+    assert isinstance(tool, PgBackRest)
+    tool._call("Taking over", told, **tool._beside_server())
+    monkeypatch.setenv("BACKUP_POSTGRES_BIN", str(newest))
+    saved.settings = BackupSettings()
+    saved.tool.prepare()
+    server.stop()
+    server.start()
+    saved.execute("CREATE TABLE orders (id int)", "CREATE TABLE notes (said text)")
+    after = saved.tool.run(Kind.FULL)
+    assert saved.tool.backups() == [before, after]
+    saved.execute("INSERT INTO notes VALUES ('after the upgrade')")
+    saved.archived()
+    assert saved.tool.verify() == []
+    moment, wanted = saved.now(), saved.sums()
+    saved.heartbeat()
+    saved.archived()
+    assert saved.restored(moment) == wanted
 
 
 def test_a_copy_archives_nothing_unless_it_takes_over(kept: Shop) -> None:
