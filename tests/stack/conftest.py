@@ -157,7 +157,7 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
     kept = re.sub(r"^BACKUP_TOOL=.*\n", "", env.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = "".join(f"{name}={value}\n" for name, value in settings.items())
     env.write_text(kept + lines, encoding="utf-8")
-    (project / ".env.app").write_text("LOG_FORMAT=json\n", encoding="utf-8")
+    (project / ".env.app").write_text("JSON_LOGS=true\n", encoding="utf-8")
 
 
 def fetch_for(python: str, project: Path, environment: dict[str, str]) -> None:

@@ -77,7 +77,7 @@ async def test_requests_at_once_keep_theirs(app: FastAPI) -> None:
 async def test_a_server_logs_json_alone(tmp_path: Path) -> None:
     port = free_port()
     url = "postgresql://desk:hunter2@127.0.0.1:1/desk"
-    with uvicorn(tmp_path, port, DATABASE_URL=url, LOG_FORMAT="json") as process:
+    with uvicorn(tmp_path, port, DATABASE_URL=url, JSON_LOGS="true") as process:
         async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             async with asyncio.timeout(PATIENCE):
                 while True:

@@ -43,7 +43,10 @@ if [ "${BACKUP_TOOL:-none}" != pgbackrest ]; then
     exit 1
 fi
 configure.sh
-until pgbackrest stanza-create; do sleep 5; done
+until pgbackrest stanza-create; do
+    echo "Nothing is saved. If this is the server that took over from the one in the repository, see README.md." >&2
+    sleep 5
+done
 while :; do
     heartbeat || echo "$(date -u +%FT%TZ) no heartbeat" >&2
     sleep 60

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
 
 from pydantic_settings import SettingsConfigDict
 
@@ -22,32 +21,29 @@ _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 class LogSettings(Settings):
-    """`LOG_*`: what is said, and how.
+    """`JSON_LOGS`; a project that adopts the layer may use a `LOG_FORMAT` of its own.
 
     Attributes:
-        format: `text` for a person, or `json`: an object a line, for what collects and searches.
-        level: the least that is said.
+        logs: as an object a line, for what collects and searches, instead of text for a person.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LOG_")
+    model_config = SettingsConfigDict(env_prefix="JSON_")
 
-    format: Literal["text", "json"] = "text"
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    logs: bool = False
 
 
 def configure(*, text: bool = True) -> None:
-    """Let this process log as `LOG_*` says, on standard error.
+    """Let this process log from INFO on to standard error, as `JSON_LOGS` says.
 
     Args:
-        text: where False, nothing changes for the format `text`: a web server has one of its own.
+        text: where False, nothing changes without `JSON_LOGS`: a web server has a form of its own.
 
     Raises:
         InvalidSettings: a setting is wrong.
     """
-    settings = load(LogSettings)
-    if settings.format == "text":
+    if not load(LogSettings).logs:
         if text:
-            logging.basicConfig(level=settings.level, format=_TEXT)
+            logging.basicConfig(level=logging.INFO, format=_TEXT)
         return
     # Who wants text need not wait for it.
     from pythonjsonlogger.json import JsonFormatter
@@ -61,7 +57,7 @@ def configure(*, text: bool = True) -> None:
         )
     )
     handler.addFilter(_with_request_id)
-    logging.basicConfig(level=settings.level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in _SERVERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
