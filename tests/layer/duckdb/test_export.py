@@ -455,7 +455,8 @@ async def test_kill_9_leaves_whole_files_and_the_next_export_goes_on(
     done = await source.export(lake, declared)
     assert len(done.removed) >= 1
     assert lake.orphans() == []
-    assert len(names()) == 12
+    # One that was killed before it had locked its file leaves an empty one, for a minute.
+    assert len([name for name in names() if not name.endswith(".new")]) == 12
     assert content(lake, declared) == [n for (n,) in source.run("SELECT n FROM ticks ORDER BY n")]
     # Only the newest complete file was looked at again.
     assert whole[0].path not in done.files

@@ -1,5 +1,7 @@
 """A file is there whole, or as it was."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,39 @@ def test_only_what_nobody_writes_is_left_over(tmp_path: Path) -> None:
     (tmp_path / "c.part").touch()
     with replacing(tmp_path / "a.csv"):
         assert list(leftovers(tmp_path)) == [killed]
+
+
+def test_a_new_one_is_left_over_once_it_is_old(tmp_path: Path) -> None:
+    """Of a process that was killed before it had locked it."""
+    old, young, folder = (tmp_path / f".{name}.0a1b.new" for name in ("old", "young", "folder"))
+    theirs = tmp_path / "their.new"
+    folder.mkdir()
+    for path in (old, young, theirs):
+        path.touch()
+    for path in (old, theirs, folder):
+        os.utime(path, (0, 0))
+    assert list(leftovers(tmp_path)) == [old]
+
+
+def test_who_is_taken_for_abandoned_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, lock = tmp_path / "a.csv", fcntl.flock
+    taken: list[Path] = []
+
+    def take_first(held: int, how: int) -> None:
+        if not taken:
+            [new] = tmp_path.glob(".*.new")
+            new.unlink()
+            taken.append(new)
+        lock(held, how)
+
+    monkeypatch.setattr(fcntl, "flock", take_first)
+    with replacing(target) as part:
+        part.write_text("whole")
+    assert len(taken) == 1
+    assert target.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_what_the_disk_refuses_is_a_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from .errors import DataLayerError
 
 PART = ".part"
 NEW = ".new"  # a part before it is locked; empty
+# Seconds in which whoever lives locks a new one. One that was slower begins again.
+SOON = 60.0
 
 
 class NotWritten(DataLayerError):
@@ -33,16 +36,12 @@ def replacing(target: Path, ready: Callable[[], None] = lambda: None) -> Iterato
     Raises:
         NotWritten: the disk refuses the file or its name.
     """
-    part = target.parent / f".{target.name}.{secrets.token_hex(6)}{PART}"
-    unlocked = part.with_suffix(NEW)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        held = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        while (begun := _begin(target)) is None:
+            pass
+    part, held = begun
     try:
-        # `leftovers` takes a part without a lock for abandoned, so it is locked before it is one.
-        # The kernel frees the lock however the process ends.
-        fcntl.flock(held, fcntl.LOCK_EX)
-        unlocked.rename(part)
         yield part
         with writing(target):
             os.fsync(held)
@@ -54,6 +53,26 @@ def replacing(target: Path, ready: Callable[[], None] = lambda: None) -> Iterato
         raise
     finally:
         os.close(held)
+
+
+def _begin(target: Path) -> tuple[Path, int] | None:
+    """A part and its descriptor, locked; None where somebody took it for abandoned before."""
+    part = target.parent / f".{target.name}.{secrets.token_hex(6)}{PART}"
+    unlocked = part.with_suffix(NEW)
+    held = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    try:
+        # `leftovers` takes a part without a lock for abandoned, so it is locked before it is one.
+        # The kernel frees the lock however the process ends.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        unlocked.rename(part)
+    except FileNotFoundError:
+        os.close(held)
+        return None
+    except BaseException:
+        os.close(held)
+        unlocked.unlink(missing_ok=True)
+        raise
+    return part, held
 
 
 @contextmanager
@@ -79,9 +98,12 @@ def _publish(part: Path, target: Path) -> None:
 
 
 def leftovers(folder: Path) -> Iterator[Path]:
-    """Yield the `.part` files at any depth below `folder` that no process writes any more."""
-    for path in sorted(folder.rglob(f".*{PART}")):
+    """Yield the hidden files at any depth below `folder` that no process writes any more."""
+    before = time.time() - SOON
+    for path in sorted((*folder.rglob(f".*{PART}"), *folder.rglob(f".*{NEW}"))):
         try:
+            if path.suffix == NEW and path.stat().st_mtime > before:
+                continue
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (FileNotFoundError, IsADirectoryError, BlockingIOError):
