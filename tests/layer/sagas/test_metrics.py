@@ -1,5 +1,6 @@
 """`/metrics` of an application that declares sagas and topics."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ async def test_sagas_and_messages_are_counted(
     assert 'outbox_messages{state="parked",topic="tests.lines"} 0.0' in scraped
     [late] = [line for line in scraped if line.startswith("sagas_late_seconds{")]
     assert float(late.rsplit(" ", 1)[1]) >= 0
+
+
+@pytest.mark.usefixtures("database_in_environment")
+async def test_an_application_that_ends_at_once_leaves_no_connection_half_open(
+    database_settings: DatabaseSettings,
+) -> None:
+    """Whoever drops the database would wait until the server gives such a one up: a minute."""
+    app = create_api("Desk", settings=database_settings)
+    before = asyncio.all_tasks()
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(0.06)  # it begins to count
+    assert asyncio.all_tasks() == before
