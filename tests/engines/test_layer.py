@@ -30,6 +30,9 @@ RUNS = [
     ),
 ]
 
+# The dearest of the second runs; the tests of a project with everything show a clash, too.
+SELDOM = [("beside everything", "core"), ("beside everything", "duckdb")]
+
 MIGRATED = "tests/layer/migrations/test_checks.py"
 # No module reaches what these test, or the one module alone does: once is enough on each push.
 APART = (
@@ -46,7 +49,10 @@ APART = (
         pytest.param(
             *(how, suite, combination),
             id=f"{suite} {how}",
-            marks=pytest.mark.xdist_group(f"{suite} {how}"),
+            marks=[
+                pytest.mark.xdist_group(f"{suite} {how}"),
+                *([pytest.mark.long] if (how, suite) in SELDOM else []),
+            ],
         )
         for how, suite, combination in RUNS
     ],
