@@ -70,13 +70,13 @@ def request_id() -> str | None:
 
 
 def begin(identifier: str) -> None:
-    """Let all that this task does from now on be about the request with this id."""
+    """From now on, what this task logs, sends, starts and publishes has this id."""
     _request_id.set(identifier)
 
 
 @contextmanager
 def about(identifier: str) -> Iterator[None]:
-    """Let the block be about the request with this id."""
+    """What the block logs, sends, starts and publishes has this id."""
     token = _request_id.set(identifier)
     try:
         yield

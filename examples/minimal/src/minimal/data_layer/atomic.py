@@ -12,7 +12,7 @@ from .errors import DataLayerError
 
 PART = ".part"
 NEW = ".new"  # a part before it is locked; empty
-# Seconds in which whoever lives locks a new one. One that was slower begins again.
+# Seconds after which a new one is taken for abandoned; a writer that was slower begins again.
 SOON = 60.0
 
 

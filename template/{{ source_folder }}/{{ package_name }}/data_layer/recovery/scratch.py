@@ -153,7 +153,7 @@ def _wait(process: subprocess.Popen[bytes], server: ScratchServer) -> None:
     fatal = [
         line.partition("FATAL:")[2].strip()
         for line in lines
-        # Of the others each tells a client, such as this one, to come back later.
+        # What it tells a client that comes too early is not why it ended.
         if "FATAL:" in line and "FATAL:  the database system is" not in line
     ]
     reason = (fatal or lines or ["it said nothing"])[-1]

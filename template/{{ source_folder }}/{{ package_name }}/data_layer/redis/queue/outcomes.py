@@ -59,7 +59,7 @@ class Results(AsyncResultBackend[Any]):
 
 
 class About(TaskiqMiddleware):
-    """Lets what a job logs be about the request that sent it, or about the job itself."""
+    """What a job logs has the id of the request that sent it, or else that of the job."""
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """The job begins, in a task of its own."""
