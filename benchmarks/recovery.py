@@ -1,6 +1,6 @@
 """The drill under load, and a restore against a raw `pg_basebackup` and a copy, in one run.
 
-    copier copy "$PWD" /tmp/project --defaults && cd /tmp/project && uv sync
+    copier copy "$PWD" /tmp/project --defaults -d project_name=Project && cd /tmp/project && uv sync
     uv run --project /tmp/project --no-sync python benchmarks/recovery.py /tmp/project
 
 One embedded server that waits for its disk, with `--rows` rows in two tables, archives into the

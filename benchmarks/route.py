@@ -1,6 +1,6 @@
 """What a route costs through the layer, against the same route of a bare FastAPI and SQLAlchemy.
 
-    copier copy "$PWD" /tmp/project --defaults && cd /tmp/project && uv sync
+    copier copy "$PWD" /tmp/project --defaults -d project_name=Project && cd /tmp/project && uv sync
     uv run --project /tmp/project python benchmarks/route.py /tmp/project
 
 Both routes make one query in a transaction and answer with its row. Ours has what `create_api`

@@ -1,6 +1,7 @@
 """Sagas of three steps against the same in DBOS, and against their bare transactions.
 
-    copier copy "$PWD" /tmp/project --defaults && cd /tmp/project && uv sync && uv pip install dbos
+    copier copy "$PWD" /tmp/project --defaults -d project_name=Project
+    cd /tmp/project && uv sync && uv pip install dbos
     uv run --project /tmp/project --no-sync python benchmarks/sagas.py /tmp/project
 
 Each saga writes a row, calls a service that answers at once, and writes another row. All sides run

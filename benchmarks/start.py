@@ -1,6 +1,7 @@
 """What a command of a rendered project costs before it does anything.
 
-    copier copy "$PWD" /tmp/project --defaults -d 'modules=[timescaledb,duckdb,files,redis]'
+    copier copy "$PWD" /tmp/project --defaults -d project_name=Project \\
+        -d 'modules=[timescaledb,duckdb,files,redis]'
     cd /tmp/project && uv sync
     python benchmarks/start.py /tmp/project
 

@@ -1,12 +1,28 @@
 """What a test does to the server of its own, and nobody else to any."""
 
+import socket
 import time
+import urllib.request
 from contextlib import suppress
 
 import psutil
 
 from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from tests.layer import PATIENCE
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def scraped(address: str) -> list[str]:
+    """The lines of `/metrics` at this host and port."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as answer:
+        text: str = answer.read().decode()
+    return text.splitlines()
 
 
 def pid_of(server: EmbeddedServer) -> int:

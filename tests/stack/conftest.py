@@ -210,3 +210,16 @@ class Client:
 @pytest.fixture(scope="session")
 def client(stack: Stack) -> Client:
     return Client(stack)
+
+
+@pytest.fixture(scope="session")
+def drilled(stack: Stack) -> Stack:
+    """The stack once its schedule has made a backup, and the drill has restored it."""
+
+    def backed_up() -> bool:
+        info = stack.compose("exec", "-T", "backup", "pgbackrest", "info", "--output=json").stdout
+        return bool(json.loads(info)[0]["backup"])
+
+    until(backed_up, "The schedule made no backup.")
+    stack.compose("run", "--rm", "-T", "drill")
+    return stack

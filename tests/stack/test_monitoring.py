@@ -57,8 +57,9 @@ def test_the_metrics_of_a_query_are_found() -> None:
 
 
 def test_every_metric_of_a_rule_or_a_panel_was_scraped_and_every_query_can_be_asked(
-    stack: Stack, client: Client
+    drilled: Stack, client: Client
 ) -> None:
+    stack = drilled
     # What has not happened yet has no metric: a request, a saga, a message that waits.
     stack.compose("stop", "outbox-relay")
     assert client.ask("POST", "/errands", {"name": "watched"})[0] == 202
@@ -87,7 +88,13 @@ def test_every_target_is_up(stack: Stack) -> None:
         "A target is down.",
     )
     jobs = {one["labels"]["job"] for one in prometheus.ask("targets")["activeTargets"]}
-    assert jobs == {"api", "postgres", "redis", "redis-queue", "machine"}
+    assert jobs == {"api", "postgres", "redis", "redis-queue", "workers", "machine"}
+    services = {
+        one["labels"]["service"]
+        for one in prometheus.ask("targets")["activeTargets"]
+        if one["labels"]["job"] == "workers"
+    }
+    assert services == {"worker", "scheduler", "saga-worker", "outbox-relay"}
 
 
 def test_every_rule_fires_where_it_must_and_nowhere_else(stack: Stack) -> None:

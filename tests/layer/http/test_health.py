@@ -21,7 +21,7 @@ from my_project.data_layer.devservers.postgresql import EmbeddedServer
 from my_project.data_layer.errors import DataLayerError
 from my_project.data_layer.http import Readiness, create_api, install
 from tests.layer import PATIENCE
-from tests.layer.servers import kill
+from tests.layer.servers import free_port, kill
 
 from .conftest import served
 
@@ -233,13 +233,6 @@ def uvicorn(folder: Path, port: int, **environment: str) -> Iterator[subprocess.
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import asyncio
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +17,7 @@ import my_project
 from my_project.data_layer.database import DatabaseSettings
 from my_project.data_layer.http import DatabaseDependency, create_api
 from tests.layer import PATIENCE
+from tests.layer.servers import free_port
 
 from .conftest import Note, served
 
@@ -145,9 +145,7 @@ def workers(folder: Path, database_url: str, **environment: str) -> Iterator[str
             """
         )
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["uvicorn", "serving:create_app", "--factory", f"--port={port}", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", *command],

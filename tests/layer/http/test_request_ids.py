@@ -10,9 +10,10 @@ from httpx2 import AsyncClient, HTTPError
 
 from my_project.data_layer import logs
 from tests.layer import PATIENCE
+from tests.layer.servers import free_port
 
 from .conftest import served
-from .test_health import free_port, uvicorn
+from .test_health import uvicorn
 
 
 async def test_each_request_has_its_id(app: FastAPI) -> None:

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from my_project.data_layer.recovery import BackupSettings, Kind, drill
 from my_project.data_layer.recovery.server import connected
 from tests.layer import PATIENCE
 from tests.layer.recovery.conftest import EXERCISE, NEWEST, Shop, typed
+from tests.layer.servers import free_port
 
 GRANTED = "postgresql://drill:of-the-night@127.0.0.1"
 MOMENT, PORT = "2026-11-28T04:59:00+00:00", "5499"
@@ -90,12 +90,6 @@ class Night:
         program = self.shop.folder / "programs" / "pg_ctl"
         data = self.shop.server.data
         subprocess.run([program, "-D", data, "-m", "immediate", "stop"], check=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.queue import Queue, QueueSettings
 from my_project.data_layer.redis.queue.checks import queue_checks
 from tests.layer import PATIENCE
+from tests.layer.servers import free_port, scraped
 
 from .tasks import fail, write
 
@@ -186,15 +187,21 @@ async def test_a_queue_that_does_not_answer_is_a_sentence(
 async def test_a_worker_started_by_hand_does_its_jobs_and_stops(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
+    address = f"127.0.0.1:{free_port()}"
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PROGRAM, "queue", "worker"),
-        env=os.environ | environment,
+        env=os.environ | environment | {"METRICS_ADDRESS": address},
         stderr=subprocess.PIPE,
     )
     try:
         async with Queue.open() as queue:
             job = await queue.send(write, str(tmp_path), "job")
             assert (await job.wait_result(timeout=PATIENCE)).return_value == "job"
+        name = write.name
+        count = f'work_duration_seconds_count{{kind="job",name="{name}",outcome="done"}} 1.0'
+        async with asyncio.timeout(PATIENCE):
+            while count not in await asyncio.to_thread(scraped, address):
+                await asyncio.sleep(0.05)
         worker.send_signal(signal.SIGINT)
         _, said = await asyncio.wait_for(worker.communicate(), PATIENCE)
     finally:

@@ -17,6 +17,7 @@ from my_project.data_layer.cli import create_cli
 from my_project.data_layer.database import Database
 from my_project.data_layer.sagas import publish
 from my_project.data_layer.sagas.models import OutboxRow, SagaRow
+from tests.layer.servers import free_port, scraped
 
 from . import bank
 from .conftest import Bank
@@ -156,22 +157,42 @@ create_cli(declares=["tests.layer.sagas.bank"])()
 """
 
 
+def counted(kind: str, name: str) -> str:
+    labels = f'kind="{kind}",name="{name}",outcome="done"'
+    return f"work_duration_seconds_count{{{labels}}} 1.0"
+
+
 async def test_worker_and_relay_work_until_they_are_told_to_stop(
     desk: Bank, database: Database, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     await desk.start()
     async with database.transaction() as session:
         await publish(session, bank.lines, key="one", payload=[str(tmp_path), "1"])
-    served = []
+    served, addresses = [], []
     for group in (("sagas", "worker"), ("outbox", "relay")):
         command = [sys.executable, "-c", SERVE, *group]
-        served.append(subprocess.Popen(command, cwd=pytestconfig.rootpath))
+        addresses.append(f"127.0.0.1:{free_port()}")
+        variables = os.environ | {"METRICS_ADDRESS": addresses[-1]}
+        served.append(subprocess.Popen(command, cwd=pytestconfig.rootpath, env=variables))
 
     async def is_delivered() -> bool:
         return await asyncio.to_thread((tmp_path / "delivered").exists)
 
     await ended(database)
     await eventually(is_delivered)
+    wanted = (
+        [counted("saga_step", f"tests.booking.{step.name}") for step in bank.booking.steps],
+        [counted("outbox_message", "tests.lines")],
+    )
+    for address, lines in zip(addresses, wanted, strict=True):
+
+        async def is_told(address: str = address, lines: list[str] = lines) -> bool:
+            found = await asyncio.to_thread(scraped, address)
+            # The tables are asked apart from the work, every fifteen seconds.
+            assert any(line.startswith("# HELP sagas ") for line in found)
+            return set(lines) <= set(found)
+
+        await eventually(is_told)
     for process in served:
         os.kill(process.pid, signal.SIGTERM)
         assert await asyncio.to_thread(process.wait) == 0

@@ -465,14 +465,16 @@ async def test_rows_beside_what_is_left_do_not_hide_what_was_dropped(
         "INSERT INTO readings SELECT 2, min(at) - n * interval '1 day', 1"
         " FROM readings, generate_series(0, 9) AS n GROUP BY n"
     )
-    filled = readings.query(OLD)
+    [(day_ago,)] = readings.query("SELECT now() - interval '1 day'")
+    old = f"SELECT * FROM readings_hourly WHERE sensor = 1 AND bucket < '{day_ago}'"
+    filled = readings.query(old)
     for retention in retentions:
         readings.models(READINGS.replace('"90 days"),', f'"{retention}"),'))
         await readings.autogenerate(retention)
         await readings.upgrade()
         await readings.check()
     run_jobs(readings, "refresh")
-    assert readings.query(OLD) == filled
+    assert readings.query(old) == filled
     [(held,)] = readings.query("SELECT min(at)::date - current_date FROM readings")
     assert held < -90
 
@@ -500,9 +502,6 @@ async def test_a_source_that_lost_all_keeps_the_history_above_it(
     await readings.check()
     run_jobs(readings, "refresh")
     assert counts(readings) == filled
-
-
-OLD = "SELECT * FROM readings_hourly WHERE sensor = 1 AND bucket < now() - interval '1 day'"
 
 
 @pytest.mark.standard("DL-TS-09")

@@ -1,4 +1,4 @@
-"""A sign of life of a process that answers on no port."""
+"""A sign of life of a process that answers no requests."""
 
 import asyncio
 import os
@@ -6,27 +6,29 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from . import metrics
+
 EVERY = 5.0
 
 
 @asynccontextmanager
 async def heartbeat() -> AsyncIterator[None]:
-    """Touch the file that HEARTBEAT_FILE names every five seconds, as long as the event loop turns.
+    """Say that the event loop turns, every five seconds and as long as it does.
 
-    Nothing is touched where it is not set. The file of a process that hangs grows old.
+    It touches the file that HEARTBEAT_FILE names, if there is one, and tells the metrics. The file
+    of a process that hangs grows old.
     """
     name = os.environ.get("HEARTBEAT_FILE")
-    if not name:
-        yield
-        return
-    beating = asyncio.create_task(_beat(Path(name)))
+    beating = asyncio.create_task(_beat(Path(name) if name else None))
     try:
         yield
     finally:
         beating.cancel()
 
 
-async def _beat(file: Path) -> None:
+async def _beat(file: Path | None) -> None:
     while True:
-        file.touch()  # noqa: ASYNC240 (a thread that waits its turn would tell of the pool)
+        metrics.beat()
+        if file is not None:
+            file.touch()  # noqa: ASYNC240 (a thread that waits its turn would tell of the pool)
         await asyncio.sleep(EVERY)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy import delete, func, select
 from .. import logs
 from ..database import Database, DatabaseSettings, WriteSession
 from ..heartbeat import heartbeat
+from ..metrics import metrics
 from ..project import COMMAND
 from ..settings import load
 from . import operating
@@ -217,10 +219,20 @@ def _run(
                 stop = asyncio.Event()
                 for number in (signal.SIGINT, signal.SIGTERM):
                     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-                async with heartbeat():
-                    await serve(database, stop)
+                with metrics() as registry:
+                    async with heartbeat(), _counting(registry, database):
+                        await serve(database, stop)
 
     asyncio.run(opened())
+
+
+def _counting(registry: Any, database: Database) -> AbstractAsyncContextManager[None]:
+    if registry is None:
+        return nullcontext()
+    # It imports prometheus-client, for which no other command shall wait.
+    from .metrics import saga_metrics
+
+    return saga_metrics(registry, lambda: database)
 
 
 def _serve(serve: Serve, model: Model) -> None:

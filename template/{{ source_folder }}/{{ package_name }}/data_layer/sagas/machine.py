@@ -4,6 +4,7 @@ It changes the rows and talks to nobody; whoever calls it holds the lock of the 
 moments are the server's.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, ProgrammingError
 
 from ..database import Violation
+from ..metrics import measured
 from .declarations import Saga, Step, StepCall, Undo, UndoCall
 from .errors import InvalidSaga, Refused
 from .models import SagaRow, StepRow
@@ -30,6 +32,7 @@ MISTAKES = (
 class Hop:
     """One thing to do: a step, or its compensation where the call is an `UndoCall`."""
 
+    saga: str
     step: Step[Any, Any]
     call: StepCall[Any]
 
@@ -39,10 +42,13 @@ class Hop:
         return isinstance(self.call, UndoCall)
 
     async def run(self, *session: Any) -> Any:
-        """Do it; what a step returns as JSON."""
-        if self.is_undo:
-            return await self.step.undo(*session, self.call)  # type: ignore[operator]
-        return self.step.write(await self.step.function(*session, self.call))
+        """Do it, a remote call within its timeout; what a step returns as JSON."""
+        kind = "saga_compensation" if self.is_undo else "saga_step"
+        with measured(kind, f"{self.saga}.{self.step.name}"):
+            async with asyncio.timeout(None if self.step.is_local else self.step.timeout):
+                if self.is_undo:
+                    return await self.step.undo(*session, self.call)  # type: ignore[operator]
+                return self.step.write(await self.step.function(*session, self.call))
 
 
 def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
@@ -72,7 +78,7 @@ def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
             if is_remote:
                 record = _record(row, step.name, now)
                 record.state, record.attempts = "begun", record.attempts + 1
-            return Hop(step, saga.call(row, step))
+            return Hop(saga.name, step, saga.call(row, step))
     except InvalidSaga as error:
         _park(row, str(error))
     return None

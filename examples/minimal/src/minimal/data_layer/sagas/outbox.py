@@ -20,6 +20,7 @@ from sqlalchemy.orm import aliased
 from .. import logs
 from ..database import Database, WriteSession
 from ..errors import DataLayerError
+from ..metrics import measured
 from ..settings import load
 from .declarations import check_key, check_name
 from .errors import SagaError
@@ -217,8 +218,9 @@ async def _relay(database: Database, deliver: dict[str, Deliver], settings: Saga
             message = Message(row.id, row.topic, row.key, row.payload, row.request_id)
             with logs.about(row.request_id or f"{row.topic} {row.id}"):
                 try:
-                    async with asyncio.timeout(settings.delivery):
-                        await deliver[row.topic](message)
+                    with measured("outbox_message", row.topic):
+                        async with asyncio.timeout(settings.delivery):
+                            await deliver[row.topic](message)
                 except Exception as error:
                     held.add((row.topic, row.key))
                     await _note_failure(session, row, error)

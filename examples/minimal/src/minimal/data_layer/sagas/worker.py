@@ -188,8 +188,7 @@ class _Worker:
     async def _do_remote(self, claim: _Claim, hop: Hop) -> Hop | None:
         failure: Exception | None = None
         try:
-            async with asyncio.timeout(hop.step.timeout):
-                result = await hop.run()
+            result = await hop.run()
         except Exception as error:
             failure = error
         try:

@@ -11,6 +11,7 @@ from taskiq import async_shared_broker
 from ... import logs
 from ...database import Database
 from ...heartbeat import heartbeat
+from ...metrics import metrics
 from ...project import COMMAND
 from ..cache import Cache
 from ..errors import QueueError
@@ -47,8 +48,9 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
         declare()
 
         async def alive(queue: Queue) -> None:
-            async with heartbeat():
-                await work(queue)
+            with metrics():
+                async with heartbeat():
+                    await work(queue)
 
         _with_queue(alive)
 

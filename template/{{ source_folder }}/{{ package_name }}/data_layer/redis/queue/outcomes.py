@@ -11,6 +11,7 @@ from taskiq.kicker import AsyncKicker
 from taskiq.serializers import JSONSerializer
 
 from ... import logs
+from ...metrics import observe
 from ..errors import NotJson
 from ..jsonable import jsonable
 from .broker import StreamBroker
@@ -65,6 +66,14 @@ class About(TaskiqMiddleware):
         """The job begins, in a task of its own."""
         logs.begin(str(message.labels.get(REQUEST_ID, message.task_id)))
         return message
+
+
+class Durations(TaskiqMiddleware):
+    """Each attempt at a job is counted, with its seconds."""
+
+    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
+        """The attempt has ended."""
+        observe("job", message.task_name, result.execution_time, failed=result.is_err)
 
 
 class Failures(TaskiqMiddleware):

@@ -19,7 +19,7 @@ from ..errors import QueueError, QueueUnreachable
 from ..jsonable import jsonable
 from ..settings import QueueSettings, RedisSettings
 from .broker import TROUBLE, StreamBroker
-from .outcomes import REQUEST_ID, About, Failures, Results
+from .outcomes import REQUEST_ID, About, Durations, Failures, Results
 from .tasks import P, R, Task
 
 # With 20 digits it may be more than Redis takes, which no clock has come to.
@@ -97,7 +97,7 @@ class Queue:
         places = asyncio.Semaphore(redis.pool_size)
         async with connect(patient, address) as client:
             broker = StreamBroker(client, chosen, redis.service, places)
-            broker.add_middlewares(About(), Failures(broker))
+            broker.add_middlewares(About(), Durations(), Failures(broker))
             broker.with_result_backend(Results(broker))
             yield cls(broker)
 

@@ -20,6 +20,7 @@ from taskiq.kicker import AsyncKicker
 from taskiq.receiver import Receiver
 from taskiq.schedule_sources import LabelScheduleSource
 
+from ...metrics import measured
 from .broker import StreamBroker
 from .queue import Queue
 from .tasks import job_id
@@ -82,7 +83,8 @@ class Scheduler(TaskiqScheduler):
         while True:
             job: AsyncKicker[..., Any] = AsyncKicker(name, self.broker, {**task.labels})
             try:
-                await job.with_task_id(tick).with_labels(once=1).kiq()
+                with measured("tick", name):
+                    await job.with_task_id(tick).with_labels(once=1).kiq()
             except SendTaskError as error:
                 if monotonic() > given_up:
                     logger.error("%s is not sent for this tick: %s", name, error.__cause__)

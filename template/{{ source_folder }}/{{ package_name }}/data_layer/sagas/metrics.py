@@ -1,41 +1,44 @@
-"""What `/metrics` says of sagas and the outbox, in an application that declares some."""
+"""What `/metrics` says of sagas and the outbox, in a project that declares some."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ...database import Database
-from ...errors import DataLayerError
-from ..declarations import SAGAS
-from ..models import OutboxRow, SagaRow
-from ..operating import Backlog, State, backlog, has_table, states
-from ..outbox import TOPICS
+from ..database import Database
+from ..errors import DataLayerError
+from .declarations import SAGAS
+from .models import OutboxRow, SagaRow
+from .operating import Backlog, State, backlog, has_table, states
+from .outbox import TOPICS
 
 # A scrape must not wait for the database, and many that scrape must not ask it often.
 EVERY = 15.0
 
 
 @asynccontextmanager
-async def saga_metrics(state: Any) -> AsyncIterator[None]:
-    """Count sagas and messages every 15 seconds while the application runs.
+async def saga_metrics(
+    registry: CollectorRegistry, opened: Callable[[], Database | None]
+) -> AsyncIterator[None]:
+    """Count sagas and messages every 15 seconds.
 
     Args:
-        state: the application's, with its `database` and its `metrics`.
+        registry: has the counts meanwhile.
+        opened: the database, once it is there.
     """
     if not SAGAS and not TOPICS:
         yield
         return
     collector = _Collector()
-    state.metrics.register(collector)
-    counting = asyncio.create_task(_count(state, collector))
+    registry.register(collector)
+    counting = asyncio.create_task(_count(opened, collector))
     try:
         yield
     finally:
-        state.metrics.unregister(collector)
+        registry.unregister(collector)
         counting.cancel()
         # It has a connection of a pool that is closed next.
         await asyncio.gather(counting, return_exceptions=True)
@@ -56,10 +59,13 @@ class _Collector(Collector):
                 ("outbox_oldest_seconds", "Age of the oldest of them.", ("topic",)),
             )
         )
+        overdue = dict.fromkeys(SAGAS, 0.0)
         for one in self.sagas:
             kind.add_metric([one.name, str(one.version), one.status], one.number)
             if one.status == "active":
-                late.add_metric([one.name, str(one.version)], max(one.late, 0.0))
+                overdue[one.name, one.version] = max(one.late, 0.0)
+        for (name, version), seconds in overdue.items():
+            late.add_metric([name, str(version)], seconds)
         for topic in self.waiting:
             messages.add_metric([topic.topic, "waiting"], topic.waiting)
             messages.add_metric([topic.topic, "parked"], topic.parked)
@@ -67,9 +73,9 @@ class _Collector(Collector):
         yield from (kind, late, messages, oldest)
 
 
-async def _count(state: Any, collector: _Collector) -> None:
+async def _count(opened: Callable[[], Database | None], collector: _Collector) -> None:
     while True:
-        database: Database | None = getattr(state, "database", None)
+        database = opened()
         if database is not None:
             with suppress(DataLayerError):
                 async with database.read_only() as session:
