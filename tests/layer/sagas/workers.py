@@ -27,10 +27,15 @@ Work = Callable[[Database, asyncio.Event, SagaSettings], Coroutine[Any, Any, Non
 
 
 @contextmanager
-def process(database: Database, work: Work = run_worker, **changes: Any) -> Iterator[BaseProcess]:
+def process(
+    database: Database,
+    work: Work = run_worker,
+    settings: SagaSettings = SETTINGS,
+    **changes: Any,
+) -> Iterator[BaseProcess]:
     """Another process that works until the block ends, if it lives so long."""
     url = database.engine.url.render_as_string(hide_password=False)
-    started = CONTEXT.Process(target=_serve, args=(url, work.__name__, changes))
+    started = CONTEXT.Process(target=_serve, args=(url, work.__name__, settings, changes))
     started.start()
     try:
         yield started
@@ -43,7 +48,7 @@ def process(database: Database, work: Work = run_worker, **changes: Any) -> Iter
         assert not started.is_alive()
 
 
-def _serve(url: str, name: str, changes: dict[str, Any]) -> None:
+def _serve(url: str, name: str, saga_settings: SagaSettings, changes: dict[str, Any]) -> None:
     work = {"run_worker": run_worker, "run_relay": run_relay}[name]
 
     async def serve() -> None:
@@ -56,7 +61,7 @@ def _serve(url: str, name: str, changes: dict[str, Any]) -> None:
             **changes,
         )
         async with Database.open(settings) as database:
-            await work(database, stop, SETTINGS)
+            await work(database, stop, saga_settings)
 
     asyncio.run(serve())
 
