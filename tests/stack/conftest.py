@@ -31,7 +31,7 @@ collect_ignore = ["errands.py"]
 
 PORTS = (
     *("DATABASE_PORT", "REDIS_PORT", "REDIS_QUEUE_PORT", "PROXY_HTTP_PORT", "PROXY_HTTPS_PORT"),
-    *("PROMETHEUS_PORT", "GRAFANA_PORT"),
+    *("PROMETHEUS_PORT", "GRAFANA_PORT", "API_PORT"),
 )
 
 

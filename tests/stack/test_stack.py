@@ -1,10 +1,13 @@
 """The whole deployment at work, as `docker compose up --wait` leaves it."""
 
+import http.client
 import json
 import re
+from contextlib import closing
 
 import pytest
 
+from tests.projects import PACKAGE
 from tests.stack.conftest import Client, Stack, until
 
 pytestmark = pytest.mark.xdist_group("stack")
@@ -106,3 +109,48 @@ def test_the_image_holds_what_the_list_allows_and_no_secret(stack: Stack) -> Non
     assert not [secret for secret in secrets if secret in told]
     [configuration] = json.loads(stack.docker("inspect", image))
     assert configuration["Config"]["User"] == "app"
+
+
+def test_the_application_takes_a_secret_from_a_file_as_the_page_says(stack: Stack) -> None:
+    page = (stack.project / "docs/data-layer/deployment.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## Secrets as files")
+    found = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
+    assert found
+    (stack.project / "compose.secrets.yaml").write_text(found[1], encoding="utf-8")
+    env = (stack.project / ".env").read_text(encoding="utf-8")
+    [password] = re.findall(r"^DATABASE_PASSWORD=(\S+)$", env, re.MULTILINE)
+    secret = stack.project / "secrets" / "DATABASE_PASSWORD"
+    secret.parent.mkdir()
+    ask = (
+        *("--file", "compose.yaml", "--file", "compose.secrets.yaml", "run", "--rm", "-T"),
+        *("--no-deps", "api-a", "my-project", "database", "sessions"),
+    )
+    for written, code in ((password, 0), ("another", 2)):
+        secret.write_text(written.strip("'\""), encoding="utf-8")
+        assert stack.compose(*ask, check=False).returncode == code
+
+
+def test_an_api_for_development_reloads_what_is_edited(stack: Stack) -> None:
+    up = ("up", "--detach", "--wait", "--no-build", "--no-deps", "api-a")
+    code = stack.project / "src" / PACKAGE / "errands.py"
+    before = code.read_text(encoding="utf-8")
+
+    def status(path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", stack.ports["API_PORT"], timeout=10)
+        with closing(connection):
+            try:
+                connection.request("GET", path)
+                return connection.getresponse().status
+            except (OSError, http.client.HTTPException):
+                return 0  # it reloads
+
+    stack.compose("--file", "compose.yaml", "--file", "ops/app/develop.yaml", *up)
+    try:
+        assert status("/edited") == 404
+        route = '\n\n@router.get("/edited")\nasync def edited() -> None: ...\n'
+        code.write_text(before + route, encoding="utf-8")
+        until(lambda: status("/edited") == 200, "It was not loaded again.")
+    finally:
+        code.write_text(before, encoding="utf-8")
+        stack.compose(*up)
+    assert status("/edited") == 0

@@ -141,3 +141,51 @@ def test_no_secret_is_ever_shown(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_application_is_named_after_the_package() -> None:
     name = "my-project"
     assert settings("postgresql://u@localhost/name").application_name == name
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setenv("SECRETS_DIRECTORY", str(folder))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user@localhost/name")
+    monkeypatch.delenv("DATABASE_PASSWORD", raising=False)
+    return folder
+
+
+def password() -> str | None:
+    return load(DatabaseSettings).sqlalchemy_url().password
+
+
+def test_a_secret_may_be_a_file_which_what_is_set_goes_before(
+    secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (secrets / "DATABASE_PASSWORD").write_text(f"{SECRET}\n", encoding="utf-8")
+    assert password() == SECRET
+    (tmp_path / ".env").write_text("DATABASE_PASSWORD=of-the-env-file\n", encoding="utf-8")
+    assert password() == "of-the-env-file"
+    monkeypatch.setenv("DATABASE_PASSWORD", "of-the-environment")
+    assert password() == "of-the-environment"
+    monkeypatch.setenv("DATABASE_PASSWORD", "")
+    assert password() is None
+
+
+def test_a_folder_for_secrets_that_is_not_there_is_none(
+    secrets: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    secrets.rmdir()
+    assert password() is None
+    assert list(recwarn) == []
+
+
+def test_a_secret_that_is_no_text_is_a_sentence(secrets: Path) -> None:
+    (secrets / "DATABASE_PASSWORD").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidSettings, match=r"can't be read: .*\"password\".*a file in /"):
+        password()
+
+
+def test_a_secret_that_is_wrong_is_not_quoted(secrets: Path) -> None:
+    (secrets / "DATABASE_POOL_SIZE").write_text(SECRET, encoding="utf-8")
+    with pytest.raises(InvalidSettings, match="DATABASE_POOL_SIZE") as raised:
+        password()
+    assert SECRET not in str(raised.value)

@@ -1,5 +1,6 @@
-"""Settings from the environment and `.env`, with errors that a person can act on."""
+"""Settings from the environment, `.env` and files, with errors that a person can act on."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from . import dotenv
 from .errors import DataLayerError
 
 ENV_FILE = ".env"
+# Where Docker and Kubernetes put what a process may read and nobody else shall see.
+SECRETS = "/run/secrets"
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
 
@@ -23,9 +26,10 @@ class Settings(BaseSettings):
     """Base of every settings class of the layer.
 
     A subclass sets `env_prefix`, so that the field `pool_size` of the prefix `DATABASE_` is read
-    from `DATABASE_POOL_SIZE`. The environment wins over `.env` in the current directory. As in
-    the compose files, a variable that is empty is not set, and one that is empty in the
-    environment hides that of `.env`.
+    from `DATABASE_POOL_SIZE`. The environment wins over `.env` in the current directory, and that
+    over a file of the variable's name in SECRETS_DIRECTORY (`/run/secrets`). As in the compose
+    files, a variable that is empty is not set, and one that is empty in the environment hides that
+    of `.env` and the file.
     """
 
     model_config = SettingsConfigDict(
@@ -43,22 +47,24 @@ class Settings(BaseSettings):
 
 
 def load(settings: type[SettingsType]) -> SettingsType:
-    """Read `settings` from the environment and `.env`.
+    """Read `settings` from the environment, `.env` and the files of SECRETS_DIRECTORY.
 
     Raises:
         InvalidSettings: with one sentence for each setting that is missing or wrong, or about a
             line of `.env` that docker compose would read in another way.
     """
+    secrets = os.environ.get("SECRETS_DIRECTORY") or SECRETS
     try:
         if Path(ENV_FILE).is_file():
             dotenv.read(Path(ENV_FILE))
-        return settings()
+        return settings(_secrets_dir=secrets if Path(secrets).is_dir() else None)
     except DataLayerError as error:
         raise InvalidSettings(str(error)) from None
     except ValidationError as error:
         raise InvalidSettings(" ".join(_sentences(settings, error))) from None
     except SettingsError as error:
-        raise InvalidSettings(f"The settings can't be read: {error}.") from None
+        reason = f"{error}; it stands in the environment, .env or a file in {secrets}"
+        raise InvalidSettings(f"The settings can't be read: {reason}.") from None
 
 
 def _sentences(settings: type[Settings], error: ValidationError) -> Iterator[str]:
