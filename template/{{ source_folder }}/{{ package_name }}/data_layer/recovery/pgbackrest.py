@@ -179,7 +179,8 @@ class PgBackRest:
         return "The stanza is made. Restart the server: it archives from then on."
 
     def run(self, kind: Kind) -> Backup:
-        if kind is Kind.INCREMENTAL and not self.backups():
+        # Asked before a full one too: what can't be read is said there, and no more than that.
+        if not self.backups() and kind is Kind.INCREMENTAL:
             # pgBackRest would make a full one instead, with no more than a warning.
             raise RecoveryError("There is no full backup yet; type `backup run full` first.")
         self._call(f"The {kind} backup", "backup", f"--type={TYPES[kind]}", **self._beside_server())
