@@ -223,9 +223,9 @@ def _reason(said: str) -> str:
     """Why pgBackRest failed, and what to do if it is the object store or the way to it."""
     reason = last_lines(said)
     if refused := _REFUSED.search(said):
-        answer = _ANSWER.search(said)
-        words = ": ".join(filter(None, answer.groups())) if answer else "without a word"
-        reason = f"the object store answers {refused[1]}, {words}"
+        reason = f"the object store answers {refused[1]}"
+        if answer := _ANSWER.search(said):
+            reason += f", {': '.join(filter(None, answer.groups()))}"
     remedy = next((what for found, what in _REMEDIES if re.search(found, said)), "")
     # Its own hints are about a repository that it has read.
     return f"{reason.partition(' HINT:')[0].rstrip('.')}. {remedy}" if remedy else reason
