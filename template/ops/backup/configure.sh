@@ -21,8 +21,12 @@ umask 027
         echo "repo1-s3-bucket=$BACKUP_S3_BUCKET"
         echo "repo1-s3-endpoint=$BACKUP_S3_ENDPOINT"
         echo "repo1-s3-region=${BACKUP_S3_REGION:-us-east-1}"
+        echo "repo1-s3-uri-style=${BACKUP_S3_URI_STYLE:-host}"
         echo "repo1-s3-key=$BACKUP_S3_KEY"
         echo "repo1-s3-key-secret=$BACKUP_S3_KEY_SECRET"
+        if [ -n "${BACKUP_S3_CA_FILE:-}" ]; then
+            echo "repo1-storage-ca-file=$BACKUP_S3_CA_FILE"
+        fi
     fi
     if [ -n "${BACKUP_ENCRYPTION_SECRET:-}" ]; then
         echo "repo1-cipher-type=aes-256-cbc"

@@ -175,9 +175,15 @@ class Shop:
         own(folder, self.server.data)
         tool = self.tool
         tool.restore(folder, target, backup or choose(tool.backups(), target))
+        with self.recovered(folder) as url:
+            yield url
+
+    @contextmanager
+    def recovered(self, folder: Path) -> Iterator[Any]:
+        """The URL of a copy that recovers in a folder that was restored."""
         with connected(self.server.url) as connection:
             of = describe(connection)
-        with scratch_server(self.settings, folder, of, tool.environment()) as copy:
+        with scratch_server(self.settings, folder, of, self.tool.environment()) as copy:
             yield copy.url("postgres")
 
 
@@ -250,12 +256,17 @@ def serving(
 
 @contextmanager
 def shop(
-    folder: Path, *, debian: Path | None = None, version: int = 18, timescaledb: bool = False
+    folder: Path,
+    *,
+    debian: Path | None = None,
+    version: int = 18,
+    timescaledb: bool = False,
+    bucket: Mapping[str, str] | None = None,
 ) -> Iterator[Shop]:
     """A server that archives, with rows: into the exercise's repository, or by Debian's pgBackRest.
 
     The configuration that the server's commands read is the one that its container would write.
-    With `timescaledb` the server too is Debian's.
+    With `timescaledb` the server too is Debian's; `bucket` has the variables of an object store.
     """
     conf = folder / "pgbackrest.conf"
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -288,11 +299,12 @@ def shop(
                 # Its locks have the name of the stanza, and other suites run beside this one.
                 "BACKUP_STANZA": f"shop-{secrets.token_hex(4)}",
                 "BACKUP_ENCRYPTION_SECRET": SECRET,
+                **(bucket or {}),
             }
         for name, value in variables.items():
             patch.setenv(name, value)
         if debian is not None:
-            configure(conf, variables, server)
+            configure(conf, server)
         opened = Shop(server, folder, BackupSettings())
         opened.tool.prepare()
         if timescaledb:
@@ -307,16 +319,16 @@ def shop(
         yield opened
 
 
-def configure(conf: Path, variables: Mapping[str, str], server: EmbeddedServer) -> None:
+def configure(conf: Path, server: EmbeddedServer) -> None:
     """Write pgBackRest's configuration as ops/backup does, with the folders of here."""
-    own_ = {"PGBACKREST_STANZA": variables["BACKUP_STANZA"], "PGDATA": str(server.data)}
+    own_ = {"PGBACKREST_STANZA": os.environ["BACKUP_STANZA"], "PGDATA": str(server.data)}
     script = ROOT / "ops" / "backup" / "configure.sh"
     subprocess.run(
         ["sh", "-c", 'chown() { :; }; . "$0"', script, conf], env=os.environ | own_, check=True
     )
     text = conf.read_text(encoding="utf-8")
     for there, here in {
-        "/var/lib/pgbackrest": variables["BACKUP_REPOSITORY"],
+        "/var/lib/pgbackrest": os.environ["BACKUP_REPOSITORY"],
         "/var/run/postgresql": str(conf.parent / "sockets"),
     }.items():
         text = text.replace(there, here)

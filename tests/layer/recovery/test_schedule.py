@@ -29,6 +29,8 @@ PROGRAMS = {
 S3 = {
     "BACKUP_S3_BUCKET": "backups",
     "BACKUP_S3_ENDPOINT": "s3.example.org",
+    "BACKUP_S3_URI_STYLE": "path",
+    "BACKUP_S3_CA_FILE": "/etc/pgbackrest/ca.pem",
     "BACKUP_S3_KEY": "a-key",
     "BACKUP_S3_KEY_SECRET": "a-secret",
     "BACKUP_ENCRYPTION_SECRET": "of-the-safe",

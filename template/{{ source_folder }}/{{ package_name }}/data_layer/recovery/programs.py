@@ -4,7 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,18 @@ def hand_over(folder: Path, owner: Mapping[str, Any]) -> None:
             os.chown(path, owner["user"], owner["group"], follow_symlinks=False)
 
 
+def last_lines(said: str) -> str:
+    """What a program says at its end, as one line."""
+    return " ".join(" ".join(said.splitlines()[-4:]).split())
+
+
 def run(
     command: Sequence[str | Path],
     doing: str,
     *,
     env: Mapping[str, str] | None = None,
     user: Mapping[str, Any] | None = None,
+    reason: Callable[[str], str] = last_lines,
 ) -> str:
     """What a program wrote to stdout.
 
@@ -71,9 +77,10 @@ def run(
         doing: what is said while it runs, and when it fails.
         env: variables beside those of this process.
         user: an `account` to run as.
+        reason: finds in what a program said why it failed.
 
     Raises:
-        RecoveryError: it can't be run, or it failed; with the last lines of what it said.
+        RecoveryError: it can't be run, or it failed; with the `reason`.
     """
     words = [str(part) for part in command]
     with progress(doing):
@@ -90,8 +97,8 @@ def run(
         except OSError as error:
             raise RecoveryError(f"{words[0]} can't be run: {error.strerror}.") from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-4:]
-        raise RecoveryError(f"{doing} failed: {' '.join(' '.join(said).split()) or 'no reason'}")
+        said = reason(done.stderr.strip() or done.stdout.strip())
+        raise RecoveryError(f"{doing} failed: {said or 'no reason'}")
     return str(done.stdout)
 
 

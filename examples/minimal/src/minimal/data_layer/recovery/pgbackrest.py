@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import RecoveryError
-from .programs import account, libpq, run
+from .programs import account, last_lines, libpq, run
 from .server import archive_by, connected
 from .settings import BackupSettings
 from .tool import Backup, Kind, Target
@@ -23,6 +23,32 @@ from .wal import HISTORY, SEGMENT, Archive
 _WHOLE = re.compile(rf"({SEGMENT.pattern})-[0-9a-f]{{40}}(?:\.\w+)?")
 OTHER_ERROR = 99
 TYPES = {Kind.FULL: "full", Kind.INCREMENTAL: "incr"}
+
+# Of a request that an object store refused it says every header, and then the answer, in XML.
+_REFUSED = re.compile(r"HTTP request failed with (\d+)")
+_ANSWER = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
+_REMEDIES = (
+    ("NoSuchBucket", "Make the bucket, or name another one in BACKUP_S3_BUCKET."),
+    ("RequestTimeTooSkewed", "Set the clock of this machine."),
+    (
+        "AuthorizationHeaderMalformed|PermanentRedirect",
+        "Name the region of the bucket in BACKUP_S3_REGION.",
+    ),
+    (
+        "ExpiredToken|InvalidToken|failed with 40[13]",
+        "Put a key that may list, read, write and delete there into BACKUP_S3_KEY and "
+        "BACKUP_S3_KEY_SECRET; the server archives then what it has kept meanwhile.",
+    ),
+    (
+        "unable to verify certificate|unable to find hostname",
+        "If that is the store, name what vouches for its certificate in BACKUP_S3_CA_FILE.",
+    ),
+    ("CA certificate location", "Let the server's user read the file of BACKUP_S3_CA_FILE."),
+    (
+        "unable to get address for",
+        "Look at BACKUP_S3_ENDPOINT; BACKUP_S3_URI_STYLE=path leaves the bucket out of the name.",
+    ),
+)
 
 
 class PgBackRest:
@@ -50,9 +76,12 @@ class PgBackRest:
                 "S3_BUCKET": settings.s3_bucket,
                 "S3_ENDPOINT": settings.s3_endpoint,
                 "S3_REGION": settings.s3_region,
+                "S3_URI_STYLE": settings.s3_uri_style,
                 "S3_KEY": settings.s3_key.get_secret_value(),
                 "S3_KEY_SECRET": settings.s3_key_secret.get_secret_value(),
             }
+            if settings.s3_ca_file:
+                repository["STORAGE_CA_FILE"] = str(settings.s3_ca_file)
         if settings.encryption_secret:
             secret = settings.encryption_secret.get_secret_value()
             repository |= {"CIPHER_TYPE": "aes-256-cbc", "CIPHER_PASS": secret}
@@ -72,6 +101,7 @@ class PgBackRest:
             doing,
             env={**self.environment(), **variables},
             user=account(self._settings),
+            reason=_reason,
         )
 
     def _beside_server(self) -> dict[str, str]:
@@ -102,7 +132,7 @@ class PgBackRest:
         for one in found:
             if one["name"] == self._settings.stanza:
                 if one["status"]["code"] == OTHER_ERROR:
-                    reason = " ".join(one["repo"][0]["status"]["message"].split())
+                    reason = _reason(" ".join(one["repo"][0]["status"]["message"].split()))
                     raise RecoveryError(f"The repository can't be read: {reason}")
                 return dict(one)
         return {}
@@ -149,7 +179,8 @@ class PgBackRest:
         return "The stanza is made. Restart the server: it archives from then on."
 
     def run(self, kind: Kind) -> Backup:
-        if kind is Kind.INCREMENTAL and not self.backups():
+        # Asked before a full one too: what can't be read is said there, and no more than that.
+        if not self.backups() and kind is Kind.INCREMENTAL:
             # pgBackRest would make a full one instead, with no more than a warning.
             raise RecoveryError("There is no full backup yet; type `backup run full` first.")
         self._call(f"The {kind} backup", "backup", f"--type={TYPES[kind]}", **self._beside_server())
@@ -186,3 +217,15 @@ class PgBackRest:
             *(f"--set={backup.label}", archive),
             *(f"--target-timeline={timeline or 'latest'}", *stop),
         )
+
+
+def _reason(said: str) -> str:
+    """Why pgBackRest failed, and what to do if it is the object store or the way to it."""
+    reason = last_lines(said)
+    if refused := _REFUSED.search(said):
+        reason = f"the object store answers {refused[1]}"
+        if answer := _ANSWER.search(said):
+            reason += f", {': '.join(filter(None, answer.groups()))}"
+    remedy = next((what for found, what in _REMEDIES if re.search(found, said)), "")
+    # Its own hints are about a repository that it has read.
+    return f"{reason.partition(' HINT:')[0].rstrip('.')}. {remedy}" if remedy else reason

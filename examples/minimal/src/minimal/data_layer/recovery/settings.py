@@ -26,8 +26,10 @@ class BackupSettings(Settings):
         password: used when `url` holds none.
         repository: the folder of the backups and the WAL, without `s3_bucket`; with it, the prefix.
         s3_bucket: a bucket instead of a folder; pgBackRest alone can use it, over HTTPS.
-        s3_endpoint: the host of the object store.
+        s3_endpoint: the host of the object store, and its port where that is not 443.
         s3_region: its region.
+        s3_uri_style: where its addresses have the bucket; `path` for most stores that are one's own.
+        s3_ca_file: the certificates that vouch for it, where it is not one that the system knows.
         s3_key: the access key.
         s3_key_secret: the secret that belongs to it.
         encryption_secret: encrypts the repository (AES-256); whoever loses it loses the backups.
@@ -52,6 +54,8 @@ class BackupSettings(Settings):
     s3_bucket: str = ""
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
+    s3_uri_style: Literal["host", "path"] = "host"
+    s3_ca_file: Path | None = None
     s3_key: SecretStr | None = None
     s3_key_secret: SecretStr | None = None
     encryption_secret: SecretStr | None = None
