@@ -1,18 +1,23 @@
 """A request as a trace: its transaction, its statements, and no value of the client's or a row's."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from httpx2 import AsyncClient
+from httpx2 import AsyncClient, HTTPError
 from sqlalchemy import select, text
 
 from my_project.data_layer.database import Database, DatabaseSettings, copy_in, upsert
 from my_project.data_layer.http import DatabaseDependency, Unavailable, create_api
+from tests.layer import PATIENCE
+from tests.layer.collector import collecting
 from tests.layer.spans import Spans, tracing_on
 
 from .conftest import Note, router, served
+from .test_health import free_port, uvicorn
 
 SECRET = "hunter2"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -203,3 +208,22 @@ async def test_a_text_is_told_by_its_first_word_and_beginning(app: FastAPI, span
         await client.get("/long")
     said = str((spans.named("SELECT").attributes or {})["db.query.text"])
     assert len(said) == 2000
+
+
+async def test_a_server_that_is_told_to_stop_sends_the_last_ones(tmp_path: Path) -> None:
+    port = free_port()
+    url = "postgresql://desk:hunter2@127.0.0.1:1/desk"
+    with collecting() as collector:
+        told = {"SEND_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with uvicorn(tmp_path, port, DATABASE_URL=url, **told) as process:
+            async with AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                async with asyncio.timeout(PATIENCE):
+                    while True:
+                        try:
+                            await client.get("/nowhere")
+                            break
+                        except HTTPError:
+                            await asyncio.sleep(0.1)
+            process.terminate()
+            await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    assert collector.spans == [("my-project", "GET none")]
