@@ -36,14 +36,14 @@ def collecting() -> Iterator[Collector]:
     """A collector that listens while the block lasts."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the library's name)
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/v1/traces":
                 collector.take(body)
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *_: object) -> None: ...  # noqa: A002
+        def log_message(self, format: str, *_: object) -> None: ...  # noqa: A002 (its, too)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector = Collector(f"http://127.0.0.1:{server.server_port}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -58,12 +57,11 @@ class Spans:
 def tracing_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     """Send traces while the block lasts, to where the test sees them."""
     monkeypatch.setenv("SEND_TRACES", "true")
-    for name in ("_tracer", "_flush"):
-        monkeypatch.setattr(tracing, name, getattr(tracing, name))
+    for name in ("_tracer", "_provider"):
+        monkeypatch.setattr(tracing, name, None)
     exporter = InMemorySpanExporter()
     tracing.configure(exporter)
-    provider: Any = tracing._flush.__self__  # type: ignore[attr-defined]
     try:
         yield Spans(exporter)
     finally:
-        provider.shutdown()
+        tracing._provider.shutdown()

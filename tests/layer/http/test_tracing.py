@@ -1,4 +1,4 @@
-"""A request as a trace: its transaction, its statements, and no value of the client's or a row's."""
+"""A request as a trace: its transaction, its statements, and no value of a client or a row."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -134,7 +134,9 @@ async def test_no_span_holds_a_value(
     async def load(part: str, database: DatabaseDependency) -> None:
         async with database.transaction() as session:
             await copy_in(session, Note, [(part, 1)], columns=["text", "version"])
-            await upsert(session, Note, [(9, part, 1)], key=["id"], columns=["id", "text", "version"])
+            await upsert(
+                session, Note, [(9, part, 1)], key=["id"], columns=["id", "text", "version"]
+            )
             await copy_in(session, Note, [(part * 20, 1)], columns=["text", "version"])
 
     @app.get("/unexpected/{part}")

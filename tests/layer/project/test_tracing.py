@@ -85,9 +85,7 @@ def test_a_collector_is_sent_them_by_the_variables_of_opentelemetry(tmp_path: Pa
 
 def test_a_collector_that_is_not_there_holds_nobody_up(tmp_path: Path) -> None:
     began = time.monotonic()
-    done = run(
-        tmp_path, SEND_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1"
-    )
+    done = run(tmp_path, SEND_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - began < 20

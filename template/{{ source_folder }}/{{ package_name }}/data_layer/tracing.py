@@ -6,7 +6,7 @@ the trace of the request that started it.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +27,7 @@ _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 # None while traces are off: then nothing of OpenTelemetry need be installed.
 _tracer: Any = None
-_flush: Callable[[], object] = lambda: None
+_provider: Any = None
 
 
 class TracingSettings(Settings):
@@ -53,7 +53,7 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
     Raises:
         InvalidSettings: a setting is wrong, or OpenTelemetry is not installed.
     """
-    global _tracer, _flush
+    global _provider, _tracer
     if _tracer is not None or not load(TracingSettings).traces:
         return
     try:
@@ -83,9 +83,9 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
         _tracer = theirs.get_tracer(__name__)
         return
     # Not for the whole process: FastAPI would make spans of its own, with paths and queries.
-    provider = TracerProvider(id_generator=Ids())
-    provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-    _tracer, _flush = provider.get_tracer(__name__), provider.force_flush
+    _provider = TracerProvider(id_generator=Ids())
+    _provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+    _tracer = _provider.get_tracer(__name__)
 
 
 def is_on() -> bool:
@@ -95,7 +95,8 @@ def is_on() -> bool:
 
 def flush() -> None:
     """Send what is not sent yet: a web server that is told to stop ends without its last words."""
-    _flush()
+    if _provider is not None:
+        _provider.force_flush()
 
 
 def span(

@@ -19,7 +19,7 @@ from my_project.data_layer.database import Database, DatabaseSettings, WriteSess
 from my_project.data_layer.http import DatabaseDependency, create_api
 from my_project.data_layer.redis import TimeToLive, UserData
 from my_project.data_layer.redis.http import CacheDependency, QueueDependency, StoreDependency
-from my_project.data_layer.redis.queue import Queue, QueueSettings, broker, run_worker, task
+from my_project.data_layer.redis.queue import Queue, broker, run_worker, task
 from my_project.data_layer.sagas import Saga, SagaSettings, StepCall, Undo, declarations, models
 from tests.layer import PATIENCE
 from tests.layer.spans import Spans, tracing_on

@@ -97,9 +97,8 @@ class RequestSpan:
             return
         method = method_of(scope)
         about = {"http.request.method": method, "http.route": handler}
-        carried = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        name = f"{method} {handler}"
-        with tracing.span(name, about, kind="SERVER", carried=carried) as span:
+        carried = dict(Request(scope).headers)
+        with tracing.span(f"{method} {handler}", about, kind="SERVER", carried=carried) as span:
 
             async def noted(message: Message) -> None:
                 if message["type"] == "http.response.start":

@@ -73,10 +73,10 @@ async def connect(
         yield client
 
 
-def _trace(client: Client) -> None:
+def _trace(client: Any) -> None:
     """Make a span of each command, by its name alone: keys and values are data."""
 
-    def traced(run: Callable[..., Awaitable[Any]], name: str = "") -> Callable[..., Awaitable[Any]]:
+    def traced(run: Callable[..., Awaitable[Any]], name: str = "") -> Any:
         async def execute(*arguments: Any, **options: Any) -> Any:
             # A command may be given as one text, with its arguments.
             command = name or str(arguments[0]).partition(" ")[0]
@@ -89,11 +89,10 @@ def _trace(client: Client) -> None:
 
     def pipeline(*arguments: Any, **options: Any) -> Any:
         begun = begin(*arguments, **options)
-        begun.execute = traced(begun.execute, "PIPELINE")  # type: ignore[method-assign]
+        begun.execute = traced(begun.execute, "PIPELINE")
         return begun
 
-    client.execute_command = traced(client.execute_command)  # type: ignore[method-assign]
-    client.pipeline = pipeline  # type: ignore[method-assign]
+    client.execute_command, client.pipeline = traced(client.execute_command), pipeline
 
 
 async def _close(client: Client) -> None:
