@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from pydantic_settings import SettingsConfigDict
@@ -22,7 +22,8 @@ from .settings import ENV_FILE, InvalidSettings, Settings, load
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-_PACKAGES = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+Attributes: TypeAlias = Mapping[str, str | int]
+
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 # None while traces are off: then nothing of OpenTelemetry need be installed.
@@ -63,9 +64,10 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     except ImportError:
-        how = f"add {_PACKAGES}" if ADOPTED else "sync --extra tracing"
+        packages = "add opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         raise InvalidSettings(
-            f"SEND_TRACES is true, but OpenTelemetry is not installed; type `uv {how}`."
+            "SEND_TRACES is true, but OpenTelemetry is not installed; type "
+            f"`uv {packages if ADOPTED else 'sync --extra tracing'}`."
         ) from None
 
     class Ids(RandomIdGenerator):  # type: ignore[misc, unused-ignore]
@@ -73,10 +75,10 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
             found: int = _trace_id(logs.request_id()) or super().generate_trace_id()
             return found
 
-    if Path(ENV_FILE).is_file():
-        for one in dotenv.read(Path(ENV_FILE)):
-            if one.key and one.key.startswith("OTEL_") and one.value:
-                os.environ.setdefault(one.key, one.value)
+    # As all other settings, which OpenTelemetry does not look for there.
+    for one in dotenv.read(Path(ENV_FILE)) if Path(ENV_FILE).is_file() else ():
+        if one.key and one.key.startswith("OTEL_") and one.value:
+            os.environ.setdefault(one.key, one.value)
     os.environ.setdefault("OTEL_SERVICE_NAME", __name__.partition(".")[0].replace("_", "-"))
     theirs = trace.get_tracer_provider()
     if not isinstance(theirs, trace.ProxyTracerProvider):
@@ -94,14 +96,14 @@ def is_on() -> bool:
 
 
 def flush() -> None:
-    """Send what is not sent yet: a web server that is told to stop ends without its last words."""
+    """Send what is not sent yet, as a web server must: the signal that stops it ends it at once."""
     if _provider is not None:
         _provider.force_flush()
 
 
 def span(
     name: str,
-    attributes: Mapping[str, str | int] | None = None,
+    attributes: Attributes | None = None,
     *,
     kind: str = "INTERNAL",
     carried: Mapping[str, Any] | None = None,
@@ -118,7 +120,7 @@ def span(
 
 
 def part(
-    name: str, attributes: Mapping[str, str | int] | None = None, *, kind: str = "INTERNAL"
+    name: str, attributes: Attributes | None = None, *, kind: str = "INTERNAL"
 ) -> AbstractContextManager[Any]:
     """A span within the one that is open, as `span`; without one nothing.
 
@@ -133,13 +135,12 @@ def part(
 
 def failed(what: BaseException | int) -> None:
     """The open span failed: by the type of an error, or a status of HTTP."""
-    if _tracer is None:
-        return
-    from opentelemetry.trace import StatusCode, get_current_span
+    if _tracer is not None:
+        from opentelemetry.trace import StatusCode, get_current_span
 
-    kind = type(what).__name__ if isinstance(what, BaseException) else str(what)
-    get_current_span().set_attribute("error.type", kind)
-    get_current_span().set_status(StatusCode.ERROR)
+        kind = type(what).__name__ if isinstance(what, BaseException) else str(what)
+        get_current_span().set_attribute("error.type", kind)
+        get_current_span().set_status(StatusCode.ERROR)
 
 
 def carried() -> dict[str, str]:
@@ -153,12 +154,7 @@ def carried() -> dict[str, str]:
 
 
 @contextmanager
-def _begun(
-    name: str,
-    attributes: Mapping[str, str | int] | None,
-    kind: str,
-    carried: Mapping[str, Any] | None = None,
-) -> Iterator[Any]:
+def _begun(name: str, known: Attributes | None, kind: str, carried: Any = None) -> Iterator[Any]:
     from opentelemetry.propagate import extract
     from opentelemetry.trace import SpanKind
 
@@ -167,7 +163,7 @@ def _begun(
         name,
         context=extract(carried) if carried else None,
         kind=SpanKind[kind],
-        attributes={**(attributes or {}), **about},
+        attributes={**(known or {}), **about},
         record_exception=False,
         set_status_on_exception=False,
     ) as begun:

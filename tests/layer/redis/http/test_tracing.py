@@ -14,10 +14,10 @@ from redis.exceptions import ResponseError
 from sqlalchemy import MetaData, text
 from taskiq import TaskiqDepends
 
-from my_project.data_layer import sagas
+from my_project.data_layer import sagas, tracing
 from my_project.data_layer.database import Database, DatabaseSettings, WriteSession
 from my_project.data_layer.http import DatabaseDependency, create_api
-from my_project.data_layer.redis import TimeToLive, UserData
+from my_project.data_layer.redis import RedisSettings, Store, TimeToLive, UserData
 from my_project.data_layer.redis.http import CacheDependency, QueueDependency, StoreDependency
 from my_project.data_layer.redis.queue import Queue, broker, run_worker, task
 from my_project.data_layer.sagas import Saga, SagaSettings, StepCall, Undo, declarations, models
@@ -170,4 +170,25 @@ async def test_no_error_of_redis_is_quoted(app: FastAPI, spans: Spans) -> None:
     assert spans.tree == ["GET /wrong/{word}", "  SET", "  PIPELINE", "  EVAL", "  LPUSH"]
     kinds = [(one.attributes or {}).get("error.type") for one in spans.ended]
     assert kinds == [None, None, "ResponseError", "ResponseError", "ResponseError"]
+    assert SECRET not in spans.text
+
+
+@pytest.mark.parametrize("several", ["three", "guarded"])
+async def test_several_servers_are_traced_as_one_is(
+    several: str, request: pytest.FixtureRequest, spans: Spans
+) -> None:
+    settings: RedisSettings = request.getfixturevalue(several).settings
+    patient = {"timeout": PATIENCE, "connect_timeout": PATIENCE}
+    async with Store.open(settings.model_copy(update=patient)) as store:
+        key = str(store.key("tests-traced", SECRET))
+
+        async def both(redis: Any) -> None:
+            await redis.set(key, SECRET, px=60_000)
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.get(key)
+            assert await pipeline.execute() == [SECRET.encode()]
+
+        with tracing.span("work"):
+            await store.run(both)
+    assert spans.tree == ["work", "  SET", "  PIPELINE"]
     assert SECRET not in spans.text

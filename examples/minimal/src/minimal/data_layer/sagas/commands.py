@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 from sqlalchemy import delete, func, select
 
-from .. import logs
+from .. import logs, tracing
 from ..database import Database, DatabaseSettings, WriteSession
 from ..heartbeat import heartbeat
 from ..project import COMMAND
@@ -225,6 +225,7 @@ def _run(
 
 def _serve(serve: Serve, model: Model) -> None:
     logs.configure()
+    tracing.configure()
 
     async def nothing(_: WriteSession) -> None: ...
 

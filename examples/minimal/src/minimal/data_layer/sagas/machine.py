@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, ProgrammingError
 
+from .. import tracing
 from ..database import Violation
 from .declarations import Saga, Step, StepCall, Undo, UndoCall
 from .errors import InvalidSaga, Refused
@@ -40,9 +41,11 @@ class Hop:
 
     async def run(self, *session: Any) -> Any:
         """Do it; what a step returns as JSON."""
-        if self.is_undo:
-            return await self.step.undo(*session, self.call)  # type: ignore[operator]
-        return self.step.write(await self.step.function(*session, self.call))
+        about = {"attempt": self.call.attempt}
+        with tracing.part(f"{'undo' if self.is_undo else 'step'} {self.step.name}", about):
+            if self.is_undo:
+                return await self.step.undo(*session, self.call)  # type: ignore[operator]
+            return self.step.write(await self.step.function(*session, self.call))
 
 
 def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
