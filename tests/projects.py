@@ -41,6 +41,8 @@ FOREIGN_PREFIXES = (
     "PYTEST_",
     "COMPOSE_",
     "GIT_",
+    "OTEL_",
+    "SEND_",
 )
 
 

@@ -70,10 +70,12 @@ class Store:
 
     def _knows(self, key: tuple[str, str]) -> bool:
         """Whether of a request that is signed wrongly the signature is what it refuses."""
-        signed = f"Credential={key[0]}/{time.strftime("%Y%m%d", time.gmtime())}/us-east-1/s3/aws4_request"
+        now = time.gmtime()
+        day = time.strftime("%Y%m%d", now)
+        signed = f"Credential={key[0]}/{day}/us-east-1/s3/aws4_request"
         headers = {
             "Authorization": f"AWS4-HMAC-SHA256 {signed}, SignedHeaders=host, Signature={'0' * 64}",
-            "X-Amz-Date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
+            "X-Amz-Date": time.strftime("%Y%m%dT%H%M%SZ", now),
             "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD",
         }
         request = Request(f"https://{self.address}/{BUCKET}/x", headers=headers)

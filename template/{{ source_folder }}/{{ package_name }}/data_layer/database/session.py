@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from .. import tracing
 from ..errors import DataLayerError
 from ..settings import load
 from .engine import create_engine
@@ -181,48 +182,49 @@ class Database:
     ) -> AsyncIterator[SessionType]:
         committing = False
         session = session_class(self._engine_with(**options), expire_on_commit=False)
-        try:
-            connection = await self._connect(session)
-            driver = _driver_of(connection)
+        with tracing.part("transaction"):
             try:
-                yield session
-                if session.new or session.dirty or session.deleted:
-                    await session.flush()
-                if (
-                    driver is not None
-                    and driver.info.transaction_status == TransactionStatus.INERROR
-                ):
-                    # The server would answer COMMIT with a silent ROLLBACK.
-                    raise TransactionAborted(
-                        "A statement failed within the transaction and its error did not leave "
-                        "the block, so nothing of it was written; let the error pass, or put "
-                        "the statement into `async with session.begin_nested()`."
-                    )
-                committing = True
-                await session.commit()
-            except (SQLAlchemyError, psycopg.Error, Violation) as error:
-                if driver is not None and driver.closed:
-                    await session.invalidate()
+                connection = await self._connect(session)
+                driver = _driver_of(connection)
+                try:
+                    yield session
+                    if session.new or session.dirty or session.deleted:
+                        await session.flush()
+                    if (
+                        driver is not None
+                        and driver.info.transaction_status == TransactionStatus.INERROR
+                    ):
+                        # The server would answer COMMIT with a silent ROLLBACK.
+                        raise TransactionAborted(
+                            "A statement failed within the transaction and its error did not leave "
+                            "the block, so nothing of it was written; let the error pass, or put "
+                            "the statement into `async with session.begin_nested()`."
+                        )
+                    committing = True
+                    await session.commit()
+                except (SQLAlchemyError, psycopg.Error, Violation) as error:
+                    if driver is not None and driver.closed:
+                        await session.invalidate()
+                        if committing:
+                            await _run_effects(session, unknown=True)
+                        raise self._unreachable(error, committing=committing) from error
+                    if timeout := _timeout(error):
+                        raise timeout from error
+                    # SQLAlchemy's are translated already; this one is a driver cursor's.
+                    if violation := violation_of(error):
+                        raise violation from error
+                    raise
+                except BaseException:
+                    # A rollback that fails must not hide the error that it is for.
+                    try:
+                        await session.rollback()
+                    except SQLAlchemyError:
+                        await session.invalidate()
                     if committing:
                         await _run_effects(session, unknown=True)
-                    raise self._unreachable(error, committing=committing) from error
-                if timeout := _timeout(error):
-                    raise timeout from error
-                # SQLAlchemy's are translated already; this one is a driver cursor's.
-                if violation := violation_of(error):
-                    raise violation from error
-                raise
-            except BaseException:
-                # A rollback that fails must not hide the error that it is for.
-                try:
-                    await session.rollback()
-                except SQLAlchemyError:
-                    await session.invalidate()
-                if committing:
-                    await _run_effects(session, unknown=True)
-                raise
-        finally:
-            await _close(session)
+                    raise
+            finally:
+                await _close(session)
         await _run_effects(session)
 
     def _engine_with(self, **options: Any) -> AsyncEngine:

@@ -1,5 +1,6 @@
 """The application with the data layer behind it: the database, the problems, health, metrics."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -7,11 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 
-from .. import logs, wiring
+from .. import logs, tracing, wiring
 from ..database import Database, DatabaseSettings
 from ..settings import InvalidSettings, load
 from . import health, metrics, problems
-from .middleware import BodyLimit, HeadAsGet, RequestId
+from .middleware import BodyLimit, HeadAsGet, RequestId, RequestSpan
 from .settings import HttpSettings
 
 
@@ -63,6 +64,7 @@ def install(
     try:
         chosen = settings or load(DatabaseSettings)
         largest = load(HttpSettings).max_body_size
+        tracing.configure()
     except InvalidSettings as error:
         # Any other exception of a factory reaches the person as the server's traceback.
         raise SystemExit(str(error)) from None
@@ -79,11 +81,14 @@ def install(
                     yield state
             finally:
                 await readiness.close()
+                await asyncio.to_thread(tracing.flush)
 
     app.router.lifespan_context = lifespan
     refuse = problems.install(app, refusals)
     app.add_middleware(BodyLimit, largest=largest, refuse=refuse)
     metrics.install(app)
+    if tracing.is_on():
+        app.add_middleware(RequestSpan)
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestId)
     app.include_router(health.router)

@@ -4,11 +4,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from http import HTTPMethod
 from pathlib import Path
 from time import perf_counter
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -22,18 +21,15 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from prometheus_fastapi_instrumentator.routing import get_route_name
 from sqlalchemy import QueuePool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..database import Database
+from .middleware import handler_of, method_of
 from .problems import Unavailable
 
 # Where the workers of one application write their counts, for any of them to add them up.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-
-# The monitoring does not count itself.
-UNCOUNTED = ("/metrics", "/health/")
 
 
 class RequestMetrics:
@@ -60,12 +56,8 @@ class RequestMetrics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        # Before the request, since a mounted application changes the scope.
-        handler = get_route_name(Request(scope), should_include_root_path=False) or "none"
-        if handler.startswith(UNCOUNTED):
+        handler = handler_of(scope)
+        if handler is None:
             await self._app(scope, receive, send)
             return
         status = 500
@@ -80,8 +72,7 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, noted)
         finally:
-            # A server lets any token through as a method; each would be a series of its own.
-            method = scope["method"] if scope["method"] in HTTPMethod.__members__ else "other"
+            method = method_of(scope)
             self._requests.labels(method, handler, status).inc()
             self._durations.labels(method, handler).observe(perf_counter() - began)
 

@@ -2,18 +2,24 @@
 
 import re
 from collections.abc import Callable
+from http import HTTPMethod
 from uuid import uuid4
 
+from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import logs
+from .. import logs, tracing
 
 REQUEST_ID = b"x-request-id"
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-")
+
+# The monitoring does not count itself.
+UNCOUNTED = ("/metrics", "/health/")
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
@@ -29,8 +35,28 @@ def methods_of(scope: Scope) -> list[str]:
     return sorted({*taken, "HEAD"}) if "GET" in taken else taken
 
 
+def handler_of(scope: Scope) -> str | None:
+    """The template of the request's route, or "none"; None for what is no request to count.
+
+    Asked before the request is handled, since a mounted application changes the scope.
+    """
+    if scope["type"] != "http":
+        return None
+    handler = get_route_name(Request(scope), should_include_root_path=False) or "none"
+    return None if handler.startswith(UNCOUNTED) else handler
+
+
+def method_of(scope: Scope) -> str:
+    """The method; a server lets any token through as one, and each would be a series of its own."""
+    method: str = scope["method"]
+    return method if method in HTTPMethod.__members__ else "other"
+
+
 class RequestId:
-    """Gives each request an id, or takes that of its header X-Request-ID, and answers with it."""
+    """Gives each request an id, or takes that of its header X-Request-ID, and answers with it.
+
+    Where traces are sent, a request of a traced program has the id of that trace.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,8 +66,11 @@ class RequestId:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
-        identifier = given if _GIVEN.fullmatch(given) else uuid4().hex.encode()
+        headers = dict(reversed(scope["headers"]))
+        identifier = headers.get(REQUEST_ID, b"")
+        if not _GIVEN.fullmatch(identifier):
+            told = _TRACE.match(headers.get(b"traceparent", b"")) if tracing.is_on() else None
+            identifier = told[1] if told else uuid4().hex.encode()
         # For good: what the server says of an error comes after this call, in the same task.
         logs.begin(identifier.decode())
 
@@ -52,6 +81,33 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, named)
+
+
+class RequestSpan:
+    """Makes a span of each request, by its route: path, query and headers are a client's values."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        handler = handler_of(scope)
+        if handler is None:
+            await self._app(scope, receive, send)
+            return
+        method = method_of(scope)
+        about = {"http.request.method": method, "http.route": handler}
+        carried = dict(Request(scope).headers)
+        with tracing.span(f"{method} {handler}", about, kind="SERVER", carried=carried) as span:
+
+            async def noted(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        tracing.failed(message["status"])
+                await send(message)
+
+            await self._app(scope, receive, noted)
 
 
 class HeadAsGet:

@@ -1,7 +1,7 @@
 """The one factory of clients: a server, a cluster, or a master behind sentinels."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as NoConnection
 
+from .. import tracing
 from .address import Address, Topology
 from .settings import RedisSettings
 
@@ -67,7 +68,31 @@ async def connect(
                 stack.push_async_callback(sentinels.aclose)
                 client = sentinels.master_for(place.master, ssl=place.tls, **options)
         stack.push_async_callback(_close, client)
+        if tracing.is_on():
+            _trace(client)
         yield client
+
+
+def _trace(client: Any) -> None:
+    """Make a span of each command, by its name alone: keys and values are data."""
+
+    def traced(run: Callable[..., Awaitable[Any]], name: str = "") -> Any:
+        async def execute(*arguments: Any, **options: Any) -> Any:
+            # A command may be given as one text, with its arguments.
+            command = name or str(arguments[0]).partition(" ")[0]
+            with tracing.part(command, {"db.system.name": "redis"}, kind="CLIENT"):
+                return await run(*arguments, **options)
+
+        return execute
+
+    begin = client.pipeline
+
+    def pipeline(*arguments: Any, **options: Any) -> Any:
+        begun = begin(*arguments, **options)
+        begun.execute = traced(begun.execute, "PIPELINE")
+        return begun
+
+    client.execute_command, client.pipeline = traced(client.execute_command), pipeline
 
 
 async def _close(client: Client) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import typer
 from sqlalchemy import delete, func, select
 
-from .. import logs
+from .. import logs, tracing
 from ..database import Database, DatabaseSettings, WriteSession
 from ..heartbeat import heartbeat
 from ..metrics import metrics
@@ -237,6 +237,7 @@ def _counting(registry: Any, database: Database) -> AbstractAsyncContextManager[
 
 def _serve(serve: Serve, model: Model) -> None:
     logs.configure()
+    tracing.configure()
 
     async def nothing(_: WriteSession) -> None: ...
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, ProgrammingError
 
+from .. import tracing
 from ..database import Violation
 from ..metrics import measured
 from .declarations import Saga, Step, StepCall, Undo, UndoCall
@@ -43,12 +44,16 @@ class Hop:
 
     async def run(self, *session: Any) -> Any:
         """Do it, a remote call within its timeout; what a step returns as JSON."""
+        what, step = ("undo" if self.is_undo else "step"), self.step
         kind = "saga_compensation" if self.is_undo else "saga_step"
-        with measured(kind, f"{self.saga}.{self.step.name}"):
-            async with asyncio.timeout(None if self.step.is_local else self.step.timeout):
+        with (
+            tracing.part(f"{what} {step.name}", {"attempt": self.call.attempt}),
+            measured(kind, f"{self.saga}.{step.name}"),
+        ):
+            async with asyncio.timeout(None if step.is_local else step.timeout):
                 if self.is_undo:
-                    return await self.step.undo(*session, self.call)  # type: ignore[operator]
-                return self.step.write(await self.step.function(*session, self.call))
+                    return await step.undo(*session, self.call)  # type: ignore[operator]
+                return step.write(await step.function(*session, self.call))
 
 
 def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.orm import aliased
 
-from .. import logs
+from .. import logs, tracing
 from ..database import Database, WriteSession
 from ..errors import DataLayerError
 from ..metrics import measured
@@ -218,7 +218,10 @@ async def _relay(database: Database, deliver: dict[str, Deliver], settings: Saga
             message = Message(row.id, row.topic, row.key, row.payload, row.request_id)
             with logs.about(row.request_id or f"{row.topic} {row.id}"):
                 try:
-                    with measured("outbox_message", row.topic):
+                    with (
+                        tracing.span(f"deliver {row.topic}", kind="PRODUCER"),
+                        measured("outbox_message", row.topic),
+                    ):
                         async with asyncio.timeout(settings.delivery):
                             await deliver[row.topic](message)
                 except Exception as error:

@@ -1,8 +1,10 @@
 """The async engine: the pool, the timeouts that the server enforces, and moments in UTC."""
 
 import math
+import re
 import select
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +14,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from .. import tracing
 from .errors import Violation
 from .settings import DatabaseSettings
 
@@ -62,6 +65,8 @@ def create_engine(
     if settings.pool_pre_ping:
         _ping_when_in_doubt(engine)
     event.listen(engine.sync_engine, "connect", _want_time_zones)
+    if tracing.is_on():
+        _trace(engine)
     if settings.transaction_pooler:
         configs = (f"set_config('{name}', '{value}', true)" for name, value in parameters.items())
         set_local = text(f"SELECT {', '.join(configs)}")
@@ -106,6 +111,29 @@ def _spoke(connection: Any) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+# The first word that is no comment's, and as much of a text as tells which statement it is.
+_VERB = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*(\w+)", re.DOTALL)
+_LONGEST_TEXT = 2000
+
+
+def _trace(engine: AsyncEngine) -> None:
+    """Make a span of each statement, with its text as it was written: without its parameters."""
+    dialect = engine.sync_engine.dialect
+
+    def traced(run: Callable[..., None]) -> Callable[..., bool]:
+        def execute(cursor: Any, statement: str, *arguments: Any) -> bool:
+            verb = _VERB.match(statement)
+            about = {"db.system.name": "postgresql", "db.query.text": statement[:_LONGEST_TEXT]}
+            with tracing.part(verb[1].upper() if verb else "statement", about, kind="CLIENT"):
+                run(cursor, statement, *arguments)
+            return True  # it is done
+
+        return execute
+
+    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine.sync_engine, name, traced(getattr(dialect, name)))
 
 
 class _Moment(DatetimeDumper):

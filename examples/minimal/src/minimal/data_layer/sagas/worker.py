@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.orm import selectinload
 
-from .. import logs
+from .. import logs, tracing
 from ..database import Database, DatabaseUnreachable, PoolExhausted, WriteSession
 from ..errors import DataLayerError
 from ..settings import load
@@ -164,10 +164,12 @@ class _Worker:
     async def _bring_on(self, claim: _Claim, first: Hop) -> None:
         hop: Hop | None = first
         logs.begin(claim.row.request_id or str(claim.row.id))
+        about = {"saga_id": str(claim.row.id)}
         try:
-            while hop is not None:
-                do = self._do_local if hop.step.is_local else self._do_remote
-                hop = await do(claim, hop)
+            with tracing.span(f"saga {claim.saga.name}", about, kind="CONSUMER"):
+                while hop is not None:
+                    do = self._do_local if hop.step.is_local else self._do_remote
+                    hop = await do(claim, hop)
         except LeaseLost:
             logger.warning("Saga %s was taken over by another worker.", claim.row.id)
         except DataLayerError as error:

@@ -13,6 +13,7 @@ from psycopg.pq import Format
 from sqlalchemy import Dialect, Table
 from sqlalchemy.orm import DeclarativeBase
 
+from ... import tracing
 from ..errors import RowRejected, Violation, violation_of
 from ..session import ReadSession, WriteSession
 from .rows import Rows, source
@@ -55,7 +56,8 @@ async def copy_in(
     names, batches = await source(target, rows, columns)
     if names is None:
         return 0
-    return await copy_rows(session, target, identifier(target), names, batches, progress)
+    with tracing.part(f"COPY {target.name}", kind="CLIENT"):
+        return await copy_rows(session, target, identifier(target), names, batches, progress)
 
 
 # What psycopg, a type of SQLAlchemy or a guard raises for a value that does not fit.

@@ -15,6 +15,7 @@ from sqlalchemy.sql.schema import (
     ScalarElementColumnDefault,
 )
 
+from ... import tracing
 from ..errors import RowRejected, UnknownColumn, violation_of
 from ..session import WriteSession
 from .copy import copy_rows, driver_of, refused
@@ -97,47 +98,48 @@ async def upsert(
         ),
         "staged_key": joined(key, "staged"),
     }
-    async with driver.cursor() as cursor:
-        await cursor.execute(_CREATE_STAGING.format(**parts))
-        count = await copy_rows(session, target, parts["staging"], names, batches)
-        await cursor.execute(_DROP_DUPLICATES.format(**parts))
-        count -= cursor.rowcount
-        await cursor.execute(_HAS_CHUNKS, [identifier(target).as_string(driver)])
-        has_chunks = await cursor.fetchone() is not None
-        new = "excluded" if has_chunks else "staged"
-        assignments = [
-            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(new, name))
-            for name in update
-        ]
-        assignments += _touched(target, update, dialect) if update else []
-        parts |= {
-            "assignments": sql.SQL(", ").join(assignments),
-            "old": joined(update, target.name),
-            "new": joined(update, new),
-        }
-        try:
-            if update and has_chunks:
-                settings = target.metadata.info.get(UPSERT_SETTINGS, {}).get(target.key, {})
-                for setting in settings.items():
-                    await cursor.execute("SELECT set_config(%s, %s, true)", setting)
-                await cursor.execute(_UPSERT_CHUNKS.format(**parts))
-                inserted, updated = await cursor.fetchone() or (0, 0)
-            else:
-                await cursor.execute(_INSERT_NEW.format(**parts))
-                inserted, updated = cursor.rowcount, 0
-                if update:
-                    await cursor.execute(_UPDATE_DIFFERENT.format(**parts))
-                    updated = cursor.rowcount
-        except psycopg.errors.InvalidColumnReference as error:
-            raise RowRejected(
-                f"No primary key or unique constraint of {target.name} covers exactly "
-                f"{listed(key)}; name such columns as the key of the upsert."
-            ) from error
-        except psycopg.Error as error:
-            if violation := violation_of(error):
-                raise refused(target, violation) from error
-            raise
-        await cursor.execute(sql.SQL("DROP TABLE {staging}").format(**parts))
+    with tracing.part(f"upsert {target.name}", kind="CLIENT"):
+        async with driver.cursor() as cursor:
+            await cursor.execute(_CREATE_STAGING.format(**parts))
+            count = await copy_rows(session, target, parts["staging"], names, batches)
+            await cursor.execute(_DROP_DUPLICATES.format(**parts))
+            count -= cursor.rowcount
+            await cursor.execute(_HAS_CHUNKS, [identifier(target).as_string(driver)])
+            has_chunks = await cursor.fetchone() is not None
+            new = "excluded" if has_chunks else "staged"
+            assignments = [
+                sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(new, name))
+                for name in update
+            ]
+            assignments += _touched(target, update, dialect) if update else []
+            parts |= {
+                "assignments": sql.SQL(", ").join(assignments),
+                "old": joined(update, target.name),
+                "new": joined(update, new),
+            }
+            try:
+                if update and has_chunks:
+                    settings = target.metadata.info.get(UPSERT_SETTINGS, {}).get(target.key, {})
+                    for setting in settings.items():
+                        await cursor.execute("SELECT set_config(%s, %s, true)", setting)
+                    await cursor.execute(_UPSERT_CHUNKS.format(**parts))
+                    inserted, updated = await cursor.fetchone() or (0, 0)
+                else:
+                    await cursor.execute(_INSERT_NEW.format(**parts))
+                    inserted, updated = cursor.rowcount, 0
+                    if update:
+                        await cursor.execute(_UPDATE_DIFFERENT.format(**parts))
+                        updated = cursor.rowcount
+            except psycopg.errors.InvalidColumnReference as error:
+                raise RowRejected(
+                    f"No primary key or unique constraint of {target.name} covers exactly "
+                    f"{listed(key)}; name such columns as the key of the upsert."
+                ) from error
+            except psycopg.Error as error:
+                if violation := violation_of(error):
+                    raise refused(target, violation) from error
+                raise
+            await cursor.execute(sql.SQL("DROP TABLE {staging}").format(**parts))
     return Upserted(inserted, updated, count - inserted - updated)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from taskiq import async_shared_broker
 
-from ... import logs
+from ... import logs, tracing
 from ...database import Database
 from ...heartbeat import heartbeat
 from ...metrics import metrics
@@ -45,6 +45,7 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
 
     def run(work: Callable[[Queue], Coroutine[Any, Any, None]]) -> None:
         logs.configure()
+        tracing.configure()
         declare()
 
         async def alive(queue: Queue) -> None:

@@ -10,7 +10,7 @@ from taskiq.exceptions import ResultGetError
 from taskiq.kicker import AsyncKicker
 from taskiq.serializers import JSONSerializer
 
-from ... import logs
+from ... import logs, tracing
 from ...metrics import observe
 from ..errors import NotJson
 from ..jsonable import jsonable
@@ -60,12 +60,21 @@ class Results(AsyncResultBackend[Any]):
 
 
 class About(TaskiqMiddleware):
-    """What a job logs has the id of the request that sent it, or else that of the job."""
+    """What a job logs has the id of the request that sent it, or else that of the job.
+
+    The span of a job that failed says so.
+    """
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """The job begins, in a task of its own."""
         logs.begin(str(message.labels.get(REQUEST_ID, message.task_id)))
         return message
+
+    def on_error(
+        self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException
+    ) -> None:
+        """The job failed."""
+        tracing.failed(exception)
 
 
 class Durations(TaskiqMiddleware):

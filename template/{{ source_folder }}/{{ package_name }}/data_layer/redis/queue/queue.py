@@ -12,7 +12,7 @@ from typing import Any, Self
 from taskiq import AsyncTaskiqTask, SendTaskError
 from taskiq.kicker import AsyncKicker
 
-from ... import logs
+from ... import logs, tracing
 from ...settings import InvalidSettings, load
 from ..connection import connect
 from ..errors import QueueError, QueueUnreachable
@@ -118,13 +118,16 @@ class Queue:
         labels: dict[str, Any] = dict(task.labels)
         if identifier := logs.request_id():
             labels[REQUEST_ID] = identifier
-        kicker: AsyncKicker[..., R] = AsyncKicker(task.name, self.broker, labels)
-        try:
-            return await kicker.with_task_id(task.job_id).kiq(*given.args, **given.kwargs)
-        except SendTaskError as error:
-            if isinstance(error.__cause__, QueueError):
-                raise error.__cause__ from error.__cause__.__cause__
-            raise
+        with tracing.part(f"send {task.name}", kind="PRODUCER"):
+            kicker: AsyncKicker[..., R] = AsyncKicker(
+                task.name, self.broker, labels | tracing.carried()
+            )
+            try:
+                return await kicker.with_task_id(task.job_id).kiq(*given.args, **given.kwargs)
+            except SendTaskError as error:
+                if isinstance(error.__cause__, QueueError):
+                    raise error.__cause__ from error.__cause__.__cause__
+                raise
 
     async def state(self) -> QueueState:
         """What is in the queue now."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from time import monotonic
@@ -12,14 +13,18 @@ from taskiq import (
     ScheduledTask,
     ScheduleSource,
     SendTaskError,
+    TaskiqMessage,
+    TaskiqResult,
     TaskiqScheduler,
     async_shared_broker,
 )
+from taskiq.acks import AckController
 from taskiq.api import run_scheduler_task
 from taskiq.kicker import AsyncKicker
 from taskiq.receiver import Receiver
 from taskiq.schedule_sources import LabelScheduleSource
 
+from ... import tracing
 from ...metrics import measured
 from .broker import StreamBroker
 from .queue import Queue
@@ -32,6 +37,15 @@ PATIENCE = 600.0
 
 
 class _Receiver(Receiver):
+    async def run_task(
+        self,
+        target: Callable[..., Any],
+        message: TaskiqMessage,
+        ack_controller: AckController | None = None,
+    ) -> TaskiqResult[Any]:
+        with tracing.span(message.task_name, kind="CONSUMER", carried=message.labels):
+            return await super().run_task(target, message, ack_controller)
+
     async def callback(self, message: bytes | AckableMessage, raise_err: bool = False) -> None:
         try:
             await super().callback(message, raise_err)

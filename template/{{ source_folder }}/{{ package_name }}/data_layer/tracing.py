@@ -1,0 +1,184 @@
+"""What a request set off, as spans of one trace: transactions, statements, Redis, jobs, sagas.
+
+No span holds a value: neither of a row, a parameter or a key, nor the text of an error, which may
+quote one. The trace's id is made of the request's, so that a saga which goes on hours later is in
+the trace of the request that started it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
+
+from pydantic_settings import SettingsConfigDict
+
+from . import dotenv, logs
+from .project import ADOPTED
+from .settings import ENV_FILE, InvalidSettings, Settings, load
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+Attributes: TypeAlias = Mapping[str, str | int]
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
+
+# None while traces are off: then nothing of OpenTelemetry need be installed.
+_tracer: Any = None
+_provider: Any = None
+
+
+class TracingSettings(Settings):
+    """`SEND_TRACES`; where to, and how many, say OpenTelemetry's own variables, `OTEL_…`.
+
+    Attributes:
+        traces: to the collector at `OTEL_EXPORTER_OTLP_ENDPOINT`, by OTLP over HTTP.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEND_")
+
+    traces: bool = False
+
+
+def configure(exporter: "SpanExporter | None" = None) -> None:
+    """Let this process send traces if `SEND_TRACES` says so; before it opens a database.
+
+    A provider that the program has set itself, by `trace.set_tracer_provider`, is used as it is.
+
+    Args:
+        exporter: where spans go instead, as in a test.
+
+    Raises:
+        InvalidSettings: a setting is wrong, or OpenTelemetry is not installed.
+    """
+    global _provider, _tracer
+    if _tracer is not None or not load(TracingSettings).traces:
+        return
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+    except ImportError:
+        packages = "add opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+        raise InvalidSettings(
+            "SEND_TRACES is true, but OpenTelemetry is not installed; type "
+            f"`uv {packages if ADOPTED else 'sync --extra tracing'}`."
+        ) from None
+
+    class Ids(RandomIdGenerator):  # type: ignore[misc, unused-ignore]
+        def generate_trace_id(self) -> int:
+            found: int = _trace_id(logs.request_id()) or super().generate_trace_id()
+            return found
+
+    # As all other settings, which OpenTelemetry does not look for there.
+    for one in dotenv.read(Path(ENV_FILE)) if Path(ENV_FILE).is_file() else ():
+        if one.key and one.key.startswith("OTEL_") and one.value:
+            os.environ.setdefault(one.key, one.value)
+    os.environ.setdefault("OTEL_SERVICE_NAME", __name__.partition(".")[0].replace("_", "-"))
+    theirs = trace.get_tracer_provider()
+    if not isinstance(theirs, trace.ProxyTracerProvider):
+        _tracer = theirs.get_tracer(__name__)
+        return
+    # Not for the whole process: FastAPI would make spans of its own, with paths and queries.
+    _provider = TracerProvider(id_generator=Ids())
+    _provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+    _tracer = _provider.get_tracer(__name__)
+
+
+def is_on() -> bool:
+    """Whether this process sends traces."""
+    return _tracer is not None
+
+
+def flush() -> None:
+    """Send what is not sent yet, as a web server must: the signal that stops it ends it at once."""
+    if _provider is not None:
+        _provider.force_flush()
+
+
+def span(
+    name: str,
+    attributes: Attributes | None = None,
+    *,
+    kind: str = "INTERNAL",
+    carried: Mapping[str, Any] | None = None,
+) -> AbstractContextManager[Any]:
+    """What begins by itself, such as a request or a job; the block is given the span, None if off.
+
+    Args:
+        name: one of few, such as that of a route; never a value.
+        attributes: what else is known of it, without values either.
+        kind: one of OpenTelemetry's `SpanKind`.
+        carried: what `carried()` was where it was sent; without it, a trace of its own.
+    """
+    return _NOTHING if _tracer is None else _begun(name, attributes, kind, carried)
+
+
+def part(
+    name: str, attributes: Attributes | None = None, *, kind: str = "INTERNAL"
+) -> AbstractContextManager[Any]:
+    """A span within the one that is open, as `span`; without one nothing.
+
+    So what asks again and again whether there is something to do leaves no trace.
+    """
+    if _tracer is None:
+        return _NOTHING
+    from opentelemetry.trace import get_current_span
+
+    return _begun(name, attributes, kind) if get_current_span().is_recording() else _NOTHING
+
+
+def failed(what: BaseException | int) -> None:
+    """The open span failed: by the type of an error, or a status of HTTP."""
+    if _tracer is not None:
+        from opentelemetry.trace import StatusCode, get_current_span
+
+        kind = type(what).__name__ if isinstance(what, BaseException) else str(what)
+        get_current_span().set_attribute("error.type", kind)
+        get_current_span().set_status(StatusCode.ERROR)
+
+
+def carried() -> dict[str, str]:
+    """What tells another program of the open span, such as headers for a service; empty if off."""
+    there: dict[str, str] = {}
+    if _tracer is not None:
+        from opentelemetry.propagate import inject
+
+        inject(there)
+    return there
+
+
+@contextmanager
+def _begun(name: str, known: Attributes | None, kind: str, carried: Any = None) -> Iterator[Any]:
+    from opentelemetry.propagate import extract
+    from opentelemetry.trace import SpanKind
+
+    about = {"request_id": identifier} if (identifier := logs.request_id()) else {}
+    with _tracer.start_as_current_span(
+        name,
+        context=extract(carried) if carried else None,
+        kind=SpanKind[kind],
+        attributes={**(known or {}), **about},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as begun:
+        try:
+            yield begun
+        except BaseException as error:
+            failed(error)
+            raise
+
+
+def _trace_id(identifier: str | None) -> int:
+    """The same for everything about one request; 0, which is none, without its id."""
+    if identifier is None:
+        return 0
+    try:
+        return UUID(identifier).int
+    except ValueError:
+        return int.from_bytes(sha256(identifier.encode()).digest()[:16])
