@@ -28,8 +28,8 @@ class BackupSettings(Settings):
         s3_bucket: a bucket instead of a folder; pgBackRest alone can use it, over HTTPS.
         s3_endpoint: the host of the object store, and its port where that is not 443.
         s3_region: its region.
-        s3_uri_style: where its addresses have the bucket; `path` for most stores that are one's own.
-        s3_ca_file: the certificates that vouch for it, where it is not one that the system knows.
+        s3_uri_style: where its addresses have the bucket; `path` for most stores of one's own.
+        s3_ca_file: the absolute path of the authority behind a certificate of one's own, in PEM.
         s3_key: the access key.
         s3_key_secret: the secret that belongs to it.
         encryption_secret: encrypts the repository (AES-256); whoever loses it loses the backups.
