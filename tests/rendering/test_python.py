@@ -18,7 +18,7 @@ from tests.projects import CACHE, PACKAGE, clean_environment, run
 RUN_BY_NAME = "uvicorn|pytz|duckdb-extension-postgres-scanner"
 
 # Imported inside functions that say what to install where it is missing.
-IMPORTED_LAZILY = "psutil|matplotlib|opentelemetry-api"
+IMPORTED_LAZILY = "matplotlib|opentelemetry|psutil"
 
 # How a development tool that no file imports shows that it is used.
 EVIDENCE = {
