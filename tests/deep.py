@@ -83,7 +83,7 @@ def equip(project: Path, suite: str) -> None:
     """Install into the environment of `project` what the deep tests of `suite` need."""
     needs = [*NEEDS.get(suite, ())]
     if suite in TRACED:
-        needs += ["--requirements", "pyproject.toml", "--extra", "tracing"]
+        needs += ["--group", "tracing"]
     if needs:
         python = project / ".venv" / "bin" / "python"
         run(uv(), "pip", "install", "--quiet", "--python", python, *needs, cwd=project)

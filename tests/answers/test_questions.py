@@ -73,8 +73,7 @@ def test_every_dependency_is_reserved(everything: Path, environment: Path) -> No
     brings = json.loads(run(python, "-c", show, cwd=everything).stdout)
     pyproject = tomllib.loads((everything / "pyproject.toml").read_text(encoding="utf-8"))
     required = [*pyproject["project"]["dependencies"]]
-    groups = pyproject["dependency-groups"] | pyproject["project"]["optional-dependencies"]
-    for group in groups.values():
+    for group in pyproject["dependency-groups"].values():
         required += [entry for entry in group if isinstance(entry, str)]
     wanted = {re.split(r"[\[<>=!~; ]", requirement)[0].lower() for requirement in required}
     modules = {

@@ -277,6 +277,8 @@ def test_the_page_asks_for_what_a_new_project_has(
     new = render(template, tmp_path / "new", modules=list(modules), example=False)
     declared = tomllib.loads((new / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = {*declared["project"]["dependencies"]}
+    # Whoever wants traces reads of them elsewhere.
+    del declared["dependency-groups"]["tracing"]
     for listed in declared["dependency-groups"].values():
         wanted |= {one for one in listed if isinstance(one, str)}
     tools = re.compile(r"(mypy|prek|ruff|types-psutil|pytest-xdist)\b")

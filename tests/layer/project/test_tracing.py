@@ -56,7 +56,7 @@ def test_a_setting_without_the_packages_is_a_sentence(tmp_path: Path) -> None:
     assert done.returncode != 0
     last = done.stderr.splitlines()[-1]
     assert last.endswith(
-        "SEND_TRACES is true, but OpenTelemetry is not installed; type `uv sync --extra tracing`."
+        "SEND_TRACES is true, but OpenTelemetry is not installed; type `uv sync --group tracing`."
     )
 
 

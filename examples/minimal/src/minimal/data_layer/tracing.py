@@ -64,10 +64,10 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
     except ImportError:
-        packages = "add opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+        packages = "add opentelemetry-api opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         raise InvalidSettings(
             "SEND_TRACES is true, but OpenTelemetry is not installed; type "
-            f"`uv {packages if ADOPTED else 'sync --extra tracing'}`."
+            f"`uv {packages if ADOPTED else 'sync --group tracing'}`."
         ) from None
 
     class Ids(RandomIdGenerator):  # type: ignore[misc, unused-ignore]
