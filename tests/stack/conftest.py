@@ -8,6 +8,8 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +58,10 @@ class Stack:
             env=self._environment,
             check=check,
         )
+
+    def start(self, *services: str) -> None:
+        """Start what was stopped, without compose's wait for all that it depends on."""
+        self.docker("start", *self.compose("ps", "--all", "--quiet", *services).stdout.split())
 
     def docker(self, *arguments: str) -> str:
         """What `docker` prints."""
@@ -182,6 +188,12 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
+def backed_up(stack: Stack) -> bool:
+    """Whether the schedule has made its first backup."""
+    info = stack.compose("exec", "-T", "backup", "pgbackrest", "info", "--output=json").stdout
+    return bool(json.loads(info)[0]["backup"])
+
+
 class Client:
     """Speaks to the edge by TLS, and trusts the authority that the edge has made."""
 
@@ -215,11 +227,19 @@ def client(stack: Stack) -> Client:
 @pytest.fixture(scope="session")
 def drilled(stack: Stack) -> Stack:
     """The stack once its schedule has made a backup, and the drill has restored it."""
-
-    def backed_up() -> bool:
-        info = stack.compose("exec", "-T", "backup", "pgbackrest", "info", "--output=json").stdout
-        return bool(json.loads(info)[0]["backup"])
-
-    until(backed_up, "The schedule made no backup.")
+    until(lambda: backed_up(stack), "The schedule made no backup.")
     stack.compose("run", "--rm", "-T", "drill")
     return stack
+
+
+class Prometheus:
+    """A server that scrapes the stack, asked over its port on 127.0.0.1."""
+
+    def __init__(self, port: int | str) -> None:
+        self._address = f"http://127.0.0.1:{port}/api/v1/"
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """The data of an answer; one that is an error raises."""
+        url = f"{self._address}{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]

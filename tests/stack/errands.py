@@ -1,6 +1,10 @@
-"""A part of the project as a person writes one: a route that starts a job, a saga and a message."""
+"""A part of the project as a person writes one: a route that starts a job, a saga and a message.
+
+What `/errands/fragile` starts for a name fails for good until there is an errand "NAME is mended".
+"""
 
 import logging
+import time
 
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
@@ -8,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Mapped, mapped_column
 from taskiq import TaskiqDepends
 
-from .data_layer.database import Base, Database, WriteSession
+from .data_layer.database import Base, Database, ReadSession, WriteSession
 from .data_layer.http import DatabaseDependency
 from .data_layer.redis.http import QueueDependency
 from .data_layer.redis.queue import task
@@ -46,6 +50,30 @@ async def remember(session: WriteSession, call: StepCall[Errand]) -> None:
     session.add(Note(errand=call.arguments.name, by="saga"))
 
 
+async def work(session: ReadSession, name: str) -> None:
+    if await session.get(Note, (f"{name} is mended", "request")) is None:
+        raise LookupError(f"Nobody has mended {name}.")
+
+
+@task("errands.fragile-job", attempts=1)
+async def fragile_job(name: str, *, database: Database = TaskiqDepends()) -> None:
+    async with database.read_only() as session:
+        await work(session, name)
+
+
+@task("errands.hanging-job", attempts=1)
+async def hanging_job() -> None:
+    time.sleep(20)
+
+
+fragile_saga = Saga("errands.fragile-saga", Errand)
+
+
+@fragile_saga.local(undo=Undo.NOTHING)
+async def try_it(session: WriteSession, call: StepCall[Errand]) -> None:
+    await work(session, call.arguments.name)
+
+
 async def deliver(message: Message) -> None:
     async with Database.open() as database, database.transaction() as session:
         await session.merge(Note(errand=message.key, by="message"))
@@ -62,6 +90,20 @@ async def begin(errand: Errand, database: DatabaseDependency, queue: QueueDepend
         await saga.start(session, errand, key=errand.name)
         await publish(session, topic, key=errand.name, payload={})
     await queue.send(job, errand.name)
+
+
+@router.post("/errands/fragile", status_code=202)
+async def begin_fragile(
+    errand: Errand, database: DatabaseDependency, queue: QueueDependency
+) -> None:
+    async with database.transaction() as session:
+        await fragile_saga.start(session, errand, key=errand.name)
+    await queue.send(fragile_job, errand.name)
+
+
+@router.post("/errands/hanging", status_code=202)
+async def begin_hanging(queue: QueueDependency) -> None:
+    await queue.send(hanging_job)
 
 
 @router.get("/errands/{name}")

@@ -80,7 +80,10 @@ ENTRYPOINT ["prometheus"]
 RUN ln -s /usr/bin/prometheus-alertmanager /usr/local/bin/alertmanager
 USER nobody
 """,
-    "prom/node-exporter": 'ENTRYPOINT ["prometheus-node-exporter"]\n',
+    "prom/node-exporter": """
+USER nobody
+ENTRYPOINT ["prometheus-node-exporter"]
+""",
     "quay.io/prometheuscommunity/postgres-exporter": """
 USER nobody
 ENTRYPOINT ["prometheus-postgres-exporter"]

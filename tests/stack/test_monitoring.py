@@ -2,15 +2,12 @@
 
 import json
 import re
-import urllib.parse
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.stack.conftest import Client, Stack, until
+from tests.stack.conftest import Client, Prometheus, Stack, until
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -38,19 +35,6 @@ def queries(project: Path) -> dict[str, str]:
     return found
 
 
-class Prometheus:
-    """The server that scrapes the stack, asked over its port."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._address = f"http://127.0.0.1:{stack.ports['PROMETHEUS_PORT']}/api/v1/"
-
-    def ask(self, path: str, **parameters: str) -> Any:
-        """The data of an answer; one that is an error raises."""
-        url = f"{self._address}{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-
 def test_the_metrics_of_a_query_are_found() -> None:
     query = 'sum by (le) (rate(a_total{b="c_d"}[5m])) > 0.8 * max(d:e) and f unless g > 1e9'
     assert metrics_of(query) == {"a_total", "d:e", "f", "g"}
@@ -63,7 +47,7 @@ def test_every_metric_of_a_rule_or_a_panel_was_scraped_and_every_query_can_be_as
     # What has not happened yet has no metric: a request, a saga, a message that waits.
     stack.compose("stop", "outbox-relay")
     assert client.ask("POST", "/errands", {"name": "watched"})[0] == 202
-    prometheus = Prometheus(stack)
+    prometheus = Prometheus(stack.ports["PROMETHEUS_PORT"])
     wanted = {where: metrics_of(query) for where, query in queries(stack.project).items()}
     assert all(wanted.values()), wanted
 
@@ -82,7 +66,7 @@ def test_every_metric_of_a_rule_or_a_panel_was_scraped_and_every_query_can_be_as
 
 
 def test_every_target_is_up(stack: Stack) -> None:
-    prometheus = Prometheus(stack)
+    prometheus = Prometheus(stack.ports["PROMETHEUS_PORT"])
     until(
         lambda: {one["health"] for one in prometheus.ask("targets")["activeTargets"]} == {"up"},
         "A target is down.",
