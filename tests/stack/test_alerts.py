@@ -30,6 +30,8 @@ pytestmark = pytest.mark.xdist_group("stack")
 
 # Stopped beforehand: whether they are missed depends on how old that is which they leave undone.
 STANDING_STILL = ("backup", "worker", "saga-worker", "outbox-relay")
+# So these are true until the last test.
+STOPPED = {f"TargetDown {service}" for service in STANDING_STILL[1:]}
 # True where this module comes first: the restore drill is for another one.
 NOT_DRILLED = "CheckFails DL-BK-08"
 # True while the other causes are made, since the checks are asked only when one of them tells.
@@ -52,10 +54,14 @@ class Scene:
     disk: Path
     name: str
 
-    def firing(self) -> set[str]:
-        """The alerts that fire, as `named` names them, but for those that tell of this module."""
+    def all_that_fire(self) -> set[str]:
+        """The alerts, as `named` names them."""
         alerts = self.prometheus.ask("alerts")["alerts"]
-        return {named(one["labels"]) for one in alerts if one["state"] == "firing"} - {NOT_DRILLED}
+        return {named(one["labels"]) for one in alerts if one["state"] == "firing"}
+
+    def firing(self) -> set[str]:
+        """Those that do not tell of this module."""
+        return self.all_that_fire() - {NOT_DRILLED} - STOPPED
 
     def ask_the_checks(self) -> None:
         """Let `checks` take one turn, and wait until its verdicts are scraped."""
@@ -329,6 +335,8 @@ def hurried(stack: Stack, folder: Path) -> Iterator[Prometheus]:
     # Its exporter tries for more than a second to reach a server that is down.
     [slow] = (one for one in settings["scrape_configs"] if one["job_name"] == "postgres")
     slow |= {"scrape_interval": "3s", "scrape_timeout": "3s"}
+    [workers] = (one for one in settings["scrape_configs"] if one["job_name"] == "workers")
+    workers["dns_sd_configs"][0]["refresh_interval"] = "1s"
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     folder.chmod(0o755)
     name = f"hurried-{folder.name}"
@@ -402,6 +410,7 @@ def scene(
             stack.compose("stop", "--timeout", "0", "backup")
             stack.compose("stop", *STANDING_STILL)
             assert client.ask("POST", "/errands", {"name": found.name})[0] == 202
+            until(lambda: found.all_that_fire() >= STOPPED, "Nobody misses a worker.")
             yield found
     finally:
         stack.start("checks", *STANDING_STILL)
@@ -467,4 +476,5 @@ def test_a_worker_whose_event_loop_stands_still_is_missed_where_a_minute_is_a_se
     scene: Scene,
 ) -> None:
     """Behind the others, which have let the workers work again."""
+    until(lambda: not STOPPED & scene.all_that_fire(), "A worker is not found again.")
     fire(scene, (a_job_holds_the_event_loop,))
