@@ -158,6 +158,7 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
     settings = {
         "COMPOSE_PROFILES": "app,queue,sagas,backup,monitoring",
         "BACKUP_TOOL": "pgbackrest",
+        "ALERT_WEBHOOK_URL": "http://api-a:8000/errands/told",
         **{name: str(port) for name, port in ports.items()},
     }
     kept = re.sub(r"^BACKUP_TOOL=.*\n", "", env.read_text(encoding="utf-8"), flags=re.MULTILINE)

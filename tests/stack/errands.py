@@ -106,6 +106,22 @@ async def begin_hanging(queue: QueueDependency) -> None:
     await queue.send(hanging_job)
 
 
+class Alert(BaseModel):
+    labels: dict[str, str]
+
+
+class Told(BaseModel):
+    alerts: list[Alert]
+
+
+@router.post("/errands/told")
+async def tell(told: Told, database: DatabaseDependency) -> None:
+    """What Alertmanager has to say."""
+    async with database.transaction() as session:
+        for name in {one.labels["alertname"] for one in told.alerts}:
+            await session.merge(Note(errand=f"alert {name}", by="Alertmanager"))
+
+
 @router.get("/errands/{name}")
 async def done(name: str, database: DatabaseDependency) -> list[str]:
     async with database.read_only() as session:

@@ -476,5 +476,9 @@ def test_a_worker_whose_event_loop_stands_still_is_missed_where_a_minute_is_a_se
     scene: Scene,
 ) -> None:
     """Behind the others, which have let the workers work again."""
+    until(
+        lambda: scene.client.ask("GET", "/errands/alert%20TargetDown")[1] == b'["Alertmanager"]',
+        "ALERT_WEBHOOK_URL was told of no stopped worker.",
+    )
     until(lambda: not STOPPED & scene.all_that_fire(), "A worker is not found again.")
     fire(scene, (a_job_holds_the_event_loop,))

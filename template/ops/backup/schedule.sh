@@ -4,9 +4,13 @@
 set -eu
 
 # Without a commit an idle database can't be restored to a moment: recovery never sees that it came.
+# And a quiet server that was restarted overlooks its archive_timeout until the first checkpoint.
 heartbeat() {
     psql --quiet --no-psqlrc --output=/dev/null \
         --command="SELECT pg_logical_emit_message(true, 'heartbeat', now()::text)" \
+        --command="SELECT pg_switch_wal() FROM pg_stat_archiver
+            WHERE greatest(last_archived_time, pg_postmaster_start_time()) < now() - interval '2 min'
+                AND (last_failed_time IS NULL OR last_failed_time < last_archived_time)" \
         && touch "${HEARTBEAT:-/tmp/heartbeat}"
 }
 

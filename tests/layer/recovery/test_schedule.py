@@ -1,6 +1,7 @@
 """What runs in compose: the schedule's turns by a clock that is moved, and the configuration."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from my_project.data_layer.recovery import BackupSettings
 from my_project.data_layer.recovery.pgbackrest import PgBackRest
+from tests.layer.recovery.conftest import Shop
 
 OPS = Path("ops", "backup")
 PROGRAMS = {
@@ -102,3 +104,31 @@ def test_containers_and_the_command_line_mean_the_same_repository(
     }
     assert called.pop("stanza") == "my-project"
     assert {name: written[name] for name in written if not name.startswith("pg1-")} == called
+
+
+def test_a_quiet_server_whose_archive_stands_still_is_woken_and_one_that_fails_is_not(
+    living: Shop, pytestconfig: pytest.Config
+) -> None:
+    """After a restart it overlooks its archive_timeout, for up to `checkpoint_timeout`."""
+    script = (pytestconfig.rootpath / OPS / "schedule.sh").read_text(encoding="utf-8")
+    [statement] = re.findall(r'--command="(SELECT pg_switch_wal[^"]*)"', script)
+    at_once = statement.replace("interval '2 min'", "interval '0'")
+    assert at_once != statement
+
+    def archived() -> int:
+        return int(living.execute("SELECT archived_count FROM pg_stat_archiver"))
+
+    living.archived()
+    before = archived()
+    living.heartbeat()
+    living.execute(statement)
+    assert living.execute(at_once) is not None
+    living.wait(lambda: archived() > before)
+
+    # Each try of one that fails would cost another 16 MB of its disk.
+    living.archive_by("false")
+    living.write_until(
+        lambda: living.execute("SELECT last_failed_time > last_archived_time FROM pg_stat_archiver")
+    )
+    living.heartbeat()
+    assert living.execute(at_once) is None
