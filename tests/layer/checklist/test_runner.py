@@ -102,7 +102,7 @@ async def test_no_check_at_all_is_a_report_too() -> None:
 @pytest.fixture
 def report() -> Report:
     down = checklist.failed("Down | out.", "Start it.")
-    fine = checklist.passed("[bold]Fine.[/]")
+    fine = checklist.passed("[bold]Fine.[/]").measured({'of "größe"': 2.5})
     return Report(
         (
             Result(Check("DL-PG-01", "Up", bad), down, 0.1),
@@ -124,8 +124,10 @@ def test_json_says_everything(report: Report) -> None:
         "verdict": "failed",
         "evidence": "Down | out.",
         "remedy": "Start it.",
+        "figures": {},
         "seconds": 0.1,
     }
+    assert read["checks"][2]["figures"] == {'of "größe"': 2.5}
 
 
 def test_markdown_is_one_table_whatever_the_evidence_holds(report: Report) -> None:

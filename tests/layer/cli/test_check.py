@@ -15,7 +15,7 @@ from my_project.data_layer.errors import DataLayerError
 
 
 async def good() -> Finding:
-    return checklist.passed("All is well.")
+    return checklist.passed("All is well.").measured({'rows of "größe"\\': 2.5})
 
 
 async def bad() -> Finding:
@@ -94,7 +94,12 @@ def test_monitoring_reads_the_verdicts_from_a_file(tmp_path: Path) -> None:
         for family in text_string_to_metric_families(file.read_text(encoding="utf-8"))
         for sample in family.samples
     ]
-    *verdicts, asked = samples
+    *verdicts, figure, asked = samples
+    assert (figure.name, figure.labels, figure.value) == (
+        "data_layer_check_figure",
+        {"check": "DL-AA-01", "name": 'rows of "größe"\\'},
+        2.5,
+    )
     assert [(one.labels["check"], one.labels["required"], one.value) for one in verdicts] == [
         ("DL-AA-01", "true", 0),
         ("DL-BB-01", "true", 2),

@@ -65,7 +65,7 @@ def as_json(report: Report) -> str:
 
     `ok` (boolean), `summary` (how many by verdict), and `checks`: a list of objects with `id`,
     `title`, `required` (boolean), `verdict` (`passed`, `advice` or `failed`), `evidence`,
-    `remedy` (empty when passed) and `seconds` (number).
+    `remedy` (empty when passed), `figures` (numbers by name) and `seconds` (number).
     """
     return json.dumps(
         {
@@ -79,6 +79,7 @@ def as_json(report: Report) -> str:
                     "verdict": result.finding.verdict,
                     "evidence": result.finding.evidence,
                     "remedy": result.finding.remedy,
+                    "figures": dict(result.finding.figures),
                     "seconds": round(result.seconds, 3),
                 }
                 for result in report.results
@@ -90,13 +91,14 @@ def as_json(report: Report) -> str:
 
 
 def as_prometheus(report: Report, moment: float) -> str:
-    """The verdicts as metrics in the text format of Prometheus.
+    """The verdicts and figures as metrics in the text format of Prometheus.
 
     Args:
         report: what was found.
         moment: when, in seconds since 1970.
     """
     verdict, told = "data_layer_check_verdict", "data_layer_check_timestamp_seconds"
+    figure = "data_layer_check_figure"
     lines = [
         f"# HELP {verdict} 0 where the check passed, 1 where it gave advice, 2 where it failed.",
         f"# TYPE {verdict} gauge",
@@ -105,11 +107,23 @@ def as_prometheus(report: Report, moment: float) -> str:
             f" {VALUES[result.finding.verdict]}"
             for result in report.results
         ),
+        f"# HELP {figure} What a check measured, by its name.",
+        f"# TYPE {figure} gauge",
+        *(
+            f'{figure}{{check="{result.check.id}",name={_quoted(name)}}} {value:g}'
+            for result in report.results
+            for name, value in result.finding.figures.items()
+        ),
         f"# HELP {told} When the checks were asked.",
         f"# TYPE {told} gauge",
         f"{told} {moment:.0f}",
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _quoted(text: str) -> str:
+    # In the two formats a quotation mark and a backslash are written alike.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def as_markdown(report: Report) -> str:

@@ -76,27 +76,31 @@ async def _folder(open_lake: OpenLake) -> Finding:
 async def _ages(open_lake: OpenLake, declared: Declared) -> Finding:
     lake = open_lake()
     never, late, told, well = [], [], [], []
+    ages = {}
     for export in declared():
         at = lake.exported_at(export)
         if at is None:
             never.append(export.name)
-        elif export.every is not None and datetime.now(UTC) - at > export.every * PATIENCE:
+            continue
+        ages[f"age of {export.name}"] = (datetime.now(UTC) - at).total_seconds()
+        if export.every is not None and datetime.now(UTC) - at > export.every * PATIENCE:
             late.append(export.name)
             told.append(f"{export.name} ran last {at:%Y-%m-%d %H:%M}, not every {export.every}")
         else:
             well.append(export.name)
+    found = passed(f"In time: {', '.join(well)}.")
     if late:
-        return failed(
+        found = failed(
             f"Late: {'; '.join(told)}.",
             f"Run `export run {' '.join(late)}`, and mend the job that should have run it.",
         )
-    if never:
-        return advice(
+    elif never:
+        found = advice(
             f"Never exported: {', '.join(never)}.", f"Run `export run {' '.join(never)}`."
         )
-    if not well:
-        return advice("No export is declared yet.", "See docs/data-layer/duckdb.md.")
-    return passed(f"In time: {', '.join(well)}.")
+    elif not well:
+        found = advice("No export is declared yet.", "See docs/data-layer/duckdb.md.")
+    return found.measured(ages)
 
 
 async def _columns(open_lake: OpenLake, declared: Declared) -> Finding:

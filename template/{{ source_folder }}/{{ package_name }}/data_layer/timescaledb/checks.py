@@ -137,28 +137,33 @@ class Survey:
 
     async def jobs(self) -> Finding:
         facts = await self.facts()
+        found = passed("The last run of every job succeeded, or is still to come.")
         if facts.failures:
-            return failed(
+            found = failed(
                 " ".join(facts.failures),
                 "See timescaledb_information.job_errors; let a paused job go on with "
                 "SELECT alter_job(number, scheduled => true).",
             )
-        return passed("The last run of every job succeeded, or is still to come.")
+        return found.measured({"failing": len(facts.failures)})
 
     async def sizes(self) -> Finding:
         facts = await self.facts()
-        told = []
-        poor = []
+        told, poor = [], []
+        figures: dict[str, float] = {}
         for row in facts.sizes:
             ratio = row.before / row.after if row.before and row.after else None
             shown = "" if ratio is None else f", compressed {ratio:.1f} times"
             told.append(f"{row.name} has {row.chunks} chunks{shown}")
+            figures[f"chunks of {row.name}"] = row.chunks
+            if ratio is not None:
+                figures[f"ratio of {row.name}"] = ratio
             if row.chunks > MANY_CHUNKS:
                 poor.append(f"{row.name} has {row.chunks} chunks: let its chunk interval be longer")
             if ratio is not None and ratio < POOR_RATIO and row.before > WORTH_JUDGING:
                 poor.append(f"{row.name} compresses {ratio:.1f} times: segment it by other columns")
         evidence = f"{'; '.join(told) or 'There is no hypertable yet'}."
-        return advice(evidence, f"{'; '.join(poor)}.") if poor else passed(evidence)
+        found = advice(evidence, f"{'; '.join(poor)}.") if poor else passed(evidence)
+        return found.measured(figures)
 
     async def windows(self) -> Finding:
         facts = await self.facts()

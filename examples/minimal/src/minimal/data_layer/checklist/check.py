@@ -1,7 +1,7 @@
 """What a check is: one demand of the standard that a running project can be asked about."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -21,11 +21,17 @@ class Finding:
         verdict: passed, advice (worth doing, nothing is broken) or failed.
         evidence: one sentence with what was measured.
         remedy: what to type or change; empty when passed.
+        figures: what was measured as numbers, for the monitoring, by names such as `jobs`.
     """
 
     verdict: Verdict
     evidence: str
     remedy: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def measured(self, figures: Mapping[str, float]) -> "Finding":
+        """The same with these figures."""
+        return replace(self, figures=figures)
 
 
 def passed(evidence: str) -> Finding:

@@ -110,13 +110,14 @@ def _set_up(seen: _Seen) -> Finding:
 def _age(seen: _Seen, backup: Backup, limit: timedelta, command: str) -> Finding:
     age = seen.now - backup.stopped
     said = f"{backup.label} is {age.total_seconds() / 3600:.1f} hours old"
+    found = passed(f"{said}.")
     if age > limit:
         hours = limit.total_seconds() / 3600
-        return failed(
+        found = failed(
             f"{said}, more than {hours:.0f}.",
             f"Look why the schedule stands still, and type `{command}`.",
         )
-    return passed(f"{said}.")
+    return found.measured({"age": age.total_seconds()})
 
 
 @_of_provider

@@ -22,7 +22,7 @@ def queue_checks() -> list[Check]:
         identifier: str,
         title: str,
         judge: Callable[[QueueState, QueueSettings], Finding],
-        *,
+        *figures: str,
         required: bool = True,
     ) -> Check:
         async def probe() -> Finding:
@@ -30,13 +30,21 @@ def queue_checks() -> list[Check]:
             if settings.queue_url is None:
                 return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
             async with Queue.open(patient(settings)) as queue:
-                return judge(await queue.state(), queue.broker.settings)
+                state = await queue.state()
+                measured = {name: getattr(state, name) for name in figures}
+                return judge(state, queue.broker.settings).measured(measured)
 
         return Check(identifier, title, probe, required)
 
     return [
-        check("DL-RD-20", "Jobs are done and don't pile up", _backlog),
-        check("DL-RD-21", "No dead letter waits for anybody", _dead_letters, required=False),
+        check(
+            *("DL-RD-20", "Jobs are done and don't pile up", _backlog),
+            *("jobs", "running", "delayed", "workers", "oldest"),
+        ),
+        check(
+            *("DL-RD-21", "No dead letter waits for anybody", _dead_letters, "dead"),
+            required=False,
+        ),
     ]
 
 
