@@ -14,10 +14,11 @@ from my_project.data_layer.database import Database, DatabaseSettings, copy_in, 
 from my_project.data_layer.http import DatabaseDependency, Unavailable, create_api
 from tests.layer import PATIENCE
 from tests.layer.collector import collecting
+from tests.layer.servers import free_port
 from tests.layer.spans import Spans, tracing_on
 
 from .conftest import Note, router, served
-from .test_health import free_port, uvicorn
+from .test_health import uvicorn
 
 SECRET = "hunter2"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

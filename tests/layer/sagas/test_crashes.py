@@ -6,15 +6,10 @@ Judged by rows, money and the exchange's own book. SAGA_RUNS repeats each of the
 import os
 
 import pytest
-from sqlalchemy import func, update
-
-from my_project.data_layer.sagas.models import SagaRow
 
 from .conftest import Bank
-from .workers import SETTINGS, ended, eventually, process
+from .workers import PATIENT, dies, ended, process
 
-# So long that a worker which a busy machine lets wait keeps its sagas; that of a dead one is ended.
-PATIENT = SETTINGS.model_copy(update={"lease": 600.0})
 RUNS = int(os.environ.get("SAGA_RUNS", "1"))
 
 FORWARD = [
@@ -57,8 +52,7 @@ async def test_a_worker_that_dies_loses_and_doubles_nothing(
     desk.order("die", point)
     await desk.start()
     with process(desk.database, settings=PATIENT) as first:
-        await _dies(desk, first.pid)
-    assert first.exitcode == -9
+        await dies(desk, first)
     with process(desk.database, settings=PATIENT):
         await ended(desk.database)
     assert await desk.judge() == end
@@ -72,22 +66,9 @@ async def test_a_local_step_that_ends_its_workers_does_not_repeat_the_call_befor
     for _ in range(2):
         desk.order("die", "settle begin")
         with process(desk.database, settings=PATIENT) as worker:
-            await _dies(desk, worker.pid)
+            await dies(desk, worker)
     with process(desk.database, settings=PATIENT):
         await ended(desk.database)
     assert await desk.judge() == "completed"
     # Once with the first worker, whose record of it was lost, and once with the second.
     assert desk.exchange.calls["clear"] == 2
-
-
-async def _dies(desk: Bank, pid: int | None) -> None:
-    async def died() -> bool:
-        return pid in desk.did("die")
-
-    await eventually(died)
-    async with desk.database.transaction() as session:
-        await session.execute(
-            update(SagaRow)
-            .where(SagaRow.status == "active")
-            .values(due_at=func.statement_timestamp())
-        )

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -19,7 +20,7 @@ from .conftest import Bank
 from .exchange import Exchange
 from .servers import pgbouncer, postgresql_16
 from .test_zombies import frozen
-from .workers import ended, eventually, process, working
+from .workers import PATIENT, dies, ended, eventually, process, working
 
 KILLS: list[tuple[dict[str, list[str]], str, str]] = [
     ({}, "book end", "completed"),
@@ -94,13 +95,10 @@ async def test_a_kill(
         elsewhere.exchange.behaviours[path].extend(told)
     elsewhere.order("die", point)
     await elsewhere.start()
-    with process(elsewhere.database, transaction_pooler=elsewhere.is_pooled) as first:
-
-        async def died() -> bool:
-            return first.pid in elsewhere.did("die")
-
-        await eventually(died)
-    with process(elsewhere.database, transaction_pooler=elsewhere.is_pooled):
+    pooler: dict[str, Any] = {"transaction_pooler": elsewhere.is_pooled}
+    with process(elsewhere.database, settings=PATIENT, **pooler) as first:
+        await dies(elsewhere, first)
+    with process(elsewhere.database, settings=PATIENT, **pooler):
         await ended(elsewhere.database)
     assert await elsewhere.judge() == end
 
@@ -141,7 +139,7 @@ async def test_the_outbox(elsewhere: Elsewhere) -> None:
         async with elsewhere.database.read_only() as session:
             return not await session.scalar(waiting)
 
-    pooler = {"transaction_pooler": elsewhere.is_pooled}
+    pooler: dict[str, Any] = {"transaction_pooler": elsewhere.is_pooled}
     with process(elsewhere.database, run_relay, **pooler) as first:
         first.join(60)
     assert first.exitcode == -9

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from my_project.data_layer.database import Database, DatabaseSettings
 from my_project.data_layer.sagas import SagaSettings, run_relay, run_worker
@@ -17,11 +17,14 @@ from my_project.data_layer.sagas.models import SagaRow
 from tests.layer import PATIENCE
 
 from . import bank
+from .conftest import Bank
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([bank.__name__, __name__])
 
 SETTINGS = SagaSettings(_env_file=None, lease=1.0, poll=0.1, concurrency=4)
+# A worker that a busy machine lets wait keeps its sagas; that of a dead one `dies` ends.
+PATIENT = SETTINGS.model_copy(update={"lease": 600.0})
 
 Work = Callable[[Database, asyncio.Event, SagaSettings], Coroutine[Any, Any, None]]
 
@@ -85,6 +88,20 @@ async def eventually(question: Callable[[], Coroutine[Any, Any, bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not await question():
             await asyncio.sleep(0.02)
+
+
+async def dies(desk: Bank, worker: BaseProcess) -> None:
+    """Wait until the worker has died, and end its leases."""
+
+    async def died() -> bool:
+        return worker.pid in desk.did("die")
+
+    await eventually(died)
+    worker.join(PATIENCE)
+    assert worker.exitcode == -9
+    active = update(SagaRow).where(SagaRow.status == "active")
+    async with desk.database.transaction() as session:
+        await session.execute(active.values(due_at=func.statement_timestamp()))
 
 
 async def is_idle(database: Database) -> bool:
