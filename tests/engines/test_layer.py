@@ -30,8 +30,8 @@ RUNS = [
     ),
 ]
 
-# The dearest of the second runs; the tests of a project with everything show a clash, too.
-SELDOM = [("beside everything", "core"), ("beside everything", "duckdb")]
+# The dearer of the second runs; the tests of a project with everything show a clash, too.
+SELDOM = [("beside everything", suite) for suite in ("core", "duckdb", "redis", "timescaledb")]
 
 MIGRATED = "tests/layer/migrations/test_checks.py"
 # No module reaches what these test, or the one module alone does: once is enough on each push.
