@@ -151,10 +151,15 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def timescaledb_server(combination: Combination) -> Iterator[str]:
-    """The URL of a TimescaleDB for the projects that need one; empty for the others."""
-    if "timescaledb" not in combination.modules:
-        yield ""
-        return
+def timescaledb_of_worker() -> Iterator[str]:
+    """The URL of one TimescaleDB for all projects of this worker: half of its work is to begin."""
     with timescaledb() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def timescaledb_server(combination: Combination, request: pytest.FixtureRequest) -> str:
+    """The URL of a TimescaleDB for the projects that need one; empty for the others."""
+    if "timescaledb" not in combination.modules:
+        return ""
+    return str(request.getfixturevalue("timescaledb_of_worker"))

