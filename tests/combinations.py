@@ -7,7 +7,8 @@ from itertools import chain, combinations, cycle, product
 
 import yaml
 
-from tests.projects import ROOT, interpreters
+from tests.interpreters import interpreters
+from tests.projects import ROOT
 
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 

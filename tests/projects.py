@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import copier
@@ -94,24 +93,6 @@ def uv() -> str:
     found = os.environ.get("UV") or shutil.which("uv")
     if not found:
         raise RuntimeError("There is no uv; run the tests with `make test`, which brings it.")
-    return found
-
-
-@cache
-def interpreters() -> dict[str, str]:
-    """The Python of each version that this machine has, pyenv's among them: `3.12` and its path."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    folders = [*map(str, pyenv.glob("*/bin")), os.environ["PATH"]]
-    found = {}
-    for version in ("3.11", "3.12", "3.13", "3.14"):
-        done = run(
-            *(uv(), "python", "find", "--no-project", "--system", version),
-            cwd=ROOT,
-            env=clean_environment(PATH=os.pathsep.join(folders)),
-            check=False,
-        )
-        if done.returncode == 0:
-            found[version] = done.stdout.strip()
     return found
 
 

@@ -14,7 +14,8 @@ from tests import projects
 from tests.combinations import Combination, installed_combinations, module_sets
 from tests.conftest import Renderer
 from tests.engines.timescaledb import timescaledb
-from tests.projects import PACKAGE, clean_environment, commit_all, interpreters, run, uv
+from tests.interpreters import interpreters
+from tests.projects import PACKAGE, clean_environment, commit_all, run, uv
 
 SERVE = f"""
 import sys

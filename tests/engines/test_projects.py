@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests import projects
-from tests.combinations import MODULES, Combination
+from tests.combinations import MODULES, Combination, choices
 from tests.deep import put_into
-from tests.engines.conftest import install
+from tests.engines import debian
+from tests.engines.conftest import COMBINATIONS, install
+from tests.interpreters import interpreters
 from tests.projects import COMMAND, clean_environment, files, git, run
 
 # All that an embedded engine can serve.
@@ -61,6 +63,12 @@ def on_server(combination: Combination, server: str, timescaledb_server: str) ->
 
 # The launcher is the same file in all.
 STARTED = ((), EMBEDDED.modules)
+
+
+def test_every_python_runs_projects() -> None:
+    """A project of a version that is not to be had runs on another; Linux can have all."""
+    wanted = choices("python_version") if debian.available() else list(interpreters())
+    assert sorted({one.python_version for one in COMBINATIONS}) == wanted
 
 
 def test_the_story_is_told(
