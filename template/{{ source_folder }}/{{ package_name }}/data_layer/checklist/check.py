@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a probe ended."""
+    """How a check ended."""
 
     PASSED = "passed"
     ADVICE = "advice"

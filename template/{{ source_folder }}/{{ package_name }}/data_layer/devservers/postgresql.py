@@ -26,8 +26,9 @@ from typing import Any, NoReturn
 from sqlalchemy import URL
 
 from ..errors import DataLayerError
+from ..project import PACKAGE
 
-PREFIX = f"{__name__.partition('.')[0]}-postgresql-"
+PREFIX = f"{PACKAGE}-postgresql-"
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 15.0
 PORT_ATTEMPTS = 5

@@ -17,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import DataLayerError
+from ..project import PACKAGE
 
-PREFIX = f"{__name__.partition('.')[0]}-valkey-"
+PREFIX = f"{PACKAGE}-valkey-"
 START_TIMEOUT = 60.0
 PORT_ATTEMPTS = 5
 

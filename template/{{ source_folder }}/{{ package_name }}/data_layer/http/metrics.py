@@ -82,8 +82,8 @@ class RequestMetrics:
     def _handler(self, asked: Scope, route: object) -> str | None:
         """The template of the route that answered, or what `handler_of` says without one.
 
-        `handler_of` tries all routes once more, so its answers are kept. A route that stands under two
-        prefixes has two templates, and only one of them matches the path.
+        `handler_of` tries all routes once more, so its answers are kept. A route under two prefixes
+        has two templates, of which one matches the path.
         """
         # By its id: a route can't be hashed, and lives as long as the application.
         known = self._templates.setdefault(id(route), [])

@@ -70,7 +70,7 @@ class RequestId:
         if not _GIVEN.fullmatch(identifier):
             told = _TRACE.match(headers.get(b"traceparent", b"")) if tracing.is_on() else None
             identifier = told[1] if told else secrets.token_hex(16).encode()
-        # For good: what the server says of an error comes after this call, in the same task.
+        # It is never reset: the server logs an error after this call, in the same task.
         logs.begin(identifier.decode())
 
         async def named(message: Message) -> None:
