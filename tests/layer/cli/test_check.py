@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from my_project.data_layer import checklist, cli, wiring
 from my_project.data_layer.checklist import Check, Finding
 from my_project.data_layer.errors import DataLayerError
+from my_project.data_layer.project import PROGRAM
 
 
 async def good() -> Finding:
@@ -177,7 +178,7 @@ def test_an_error_for_people_has_no_traceback() -> None:
 
 
 def test_the_version_is_the_distributions() -> None:
-    assert run("--version").output == f"{cli.PROGRAM} {metadata.version(cli.PROGRAM)}\n"
+    assert run("--version").output == f"{PROGRAM} {metadata.version(PROGRAM)}\n"
 
 
 def test_help_has_examples_and_names_every_command() -> None:

@@ -12,6 +12,7 @@ import pytest
 from my_project.data_layer import cli, errors
 from my_project.data_layer.database.migrations import run_migrations
 from my_project.data_layer.devservers import postgresql
+from my_project.data_layer.project import PACKAGE
 from tests.layer import PATIENCE, has
 
 PROGRAM = f"""
@@ -107,7 +108,7 @@ def test_the_demo_tells_the_story_and_runs_the_checks(project: Path, open_folder
 
     assert code == 0, out + err
     assert "PostgreSQL 18" in out
-    assert f"told in {cli.PACKAGE}" in out
+    assert f"told in {PACKAGE}" in out
     assert "DL-PG-01" in out
     assert "every required check holds" in out
     assert "The server and its data are removed." in out

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from my_project.data_layer import wiring
-from my_project.data_layer.cli import PACKAGE, create_cli
+from my_project.data_layer.cli import create_cli
 from my_project.data_layer.database.migrations import run_migrations
+from my_project.data_layer.project import PACKAGE
 from tests.layer import has
 
 # What modules bring, what the HTTP API brings, and what tools for analysis bring.

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from my_project.data_layer.cli import PACKAGE
+from my_project.data_layer.project import PACKAGE
 
 
 def test_a_missing_setting_is_one_sentence(tmp_path: Path) -> None:

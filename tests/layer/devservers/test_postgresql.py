@@ -241,9 +241,9 @@ def test_a_port_that_somebody_took_is_given_up(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        free = postgresql._free_port
+        free = postgresql.free_port
         ports = [taken.getsockname()[1], free()]
-        monkeypatch.setattr(postgresql, "_free_port", lambda: ports.pop(0) if ports else free())
+        monkeypatch.setattr(postgresql, "free_port", lambda: ports.pop(0) if ports else free())
 
         with embedded_server() as server:
             assert server.url.port != taken.getsockname()[1]

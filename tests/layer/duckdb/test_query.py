@@ -19,6 +19,7 @@ from my_project.data_layer.duckdb import (
     analysis,
     sql_file,
 )
+from my_project.data_layer.errors import DataLayerError
 from tests.layer.duckdb.conftest import Source, settings
 
 
@@ -164,5 +165,5 @@ def test_settings_say_what_is_wrong(name: str, value: object) -> None:
 
 
 def test_a_sql_file_that_is_not_there() -> None:
-    with pytest.raises(DuckDBError, match="has no SQL file nothing"):
+    with pytest.raises(DataLayerError, match="has no SQL file nothing"):
         sql_file("my_project.data_layer", "nothing.sql")

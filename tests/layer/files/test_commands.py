@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from my_project.data_layer import cli
 from my_project.data_layer.files import DataTree, Manifest, write
 from my_project.data_layer.files import sizes as guidelines
+from my_project.data_layer.project import PROGRAM
 from tests.layer.files.conftest import git
 from tests.layer.files.server import WebServer, web_server
 
@@ -188,4 +189,4 @@ def test_the_hook_calls_what_was_tested(pytestconfig: pytest.Config) -> None:
     hooks = (pytestconfig.rootpath / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     _, _, hook = hooks.partition("- id: large-files")
     entry = hook.partition("entry: ")[2].partition("\n")[0]
-    assert entry == f"uv run --no-sync {cli.PROGRAM} files sizes"
+    assert entry == f"uv run --no-sync {PROGRAM} files sizes"

@@ -83,12 +83,17 @@ async def test_included_and_mounted_routes_are_counted_by_their_whole_path(app: 
         async def read(key: str) -> str:
             return key
 
-    app.include_router(router, prefix="/api")
+    templates = ["/api/inner/{key}", "/old/inner/{key}", "/mounted/{key}"]
+    for prefix in ("/api", "/old"):
+        app.include_router(router, prefix=prefix)
     app.mount("/mounted", mounted)
     async with served(app) as client:
-        for path in ("/api/inner/1", "/mounted/2"):
-            assert (await client.get(path)).status_code == 200
-        assert handlers(await metrics(client)) == {"/api/inner/{key}", "/mounted/{key}"}
+        for key in range(3):
+            for template in templates:
+                assert (await client.get(template.format(key=key))).status_code == 200
+        samples = await metrics(client)
+    counted = 'http_requests_total{{handler="{}",method="GET",status="200"}}'
+    assert [samples[counted.format(template)] for template in templates] == [3, 3, 3]
 
 
 async def test_the_pool_is_measured_while_it_is_used(app: FastAPI) -> None:

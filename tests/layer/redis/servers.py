@@ -10,15 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from my_project.data_layer.devservers.redis import (
-    PORT_ATTEMPTS,
-    PREFIX,
-    PortTaken,
-    await_server,
-    binary,
-    configure,
-    free_port,
-)
+from my_project.data_layer.devservers.postgresql import PORT_ATTEMPTS, PortTaken, free_port
+from my_project.data_layer.devservers.redis import PREFIX, await_server, binary, configure
 
 # The server must not outlive a test run that is killed: the reader's pipe ends with it.
 _KEEPER = """

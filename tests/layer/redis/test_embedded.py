@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from my_project.data_layer.devservers import redis as devserver
+from my_project.data_layer.devservers.postgresql import free_port
 from my_project.data_layer.devservers.redis import embedded_server
 from my_project.data_layer.errors import DataLayerError
 from tests.layer import PATIENCE
@@ -74,7 +75,7 @@ def test_a_port_that_another_program_took_is_left_to_it(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with embedded_server() as first:
-        ports = iter([port_of(first), devserver.free_port()])
+        ports = iter([port_of(first), free_port()])
         monkeypatch.setattr(devserver, "free_port", lambda: next(ports))
         with embedded_server() as second:
             assert listens(first)

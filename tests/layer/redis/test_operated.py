@@ -13,7 +13,8 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from my_project.data_layer import checklist
-from my_project.data_layer.devservers.redis import binary, free_port
+from my_project.data_layer.devservers.postgresql import free_port
+from my_project.data_layer.devservers.redis import binary
 from my_project.data_layer.project import root
 from my_project.data_layer.redis import Cache, Store, TimeToLive, UserData, checks
 from my_project.data_layer.redis.queue import Queue, QueueSettings

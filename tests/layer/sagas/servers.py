@@ -79,7 +79,7 @@ def pgbouncer(server: URL) -> Iterator[URL]:
         root = Path(DEBIAN)
         if account and not devserver._reaches(root, account):
             root = Path(shutil.copytree(root, folder / "debian", symlinks=True))
-        port = devserver._free_port()
+        port = devserver.free_port()
         (folder / "users").write_text(f'"{server.username}" "{server.password}"\n')
         (folder / "settings").write_text(POOLER.format(port=server.port, own=port, folder=folder))
         folder.chmod(0o755)

@@ -19,7 +19,7 @@ from typer.main import get_group
 from . import dotenv, wiring
 from .atomic import replacing
 from .errors import DataLayerError
-from .project import ADOPTED, COMMAND, import_all, root
+from .project import ADOPTED, COMMAND, PROGRAM, import_all, root
 
 if TYPE_CHECKING:
     from .checklist import Check, Report
@@ -35,9 +35,6 @@ Server = Annotated[
 
 # Seconds between two reports of `check --watch`.
 WATCHED_EVERY = 5.0
-
-PACKAGE = __name__.partition(".")[0]
-PROGRAM = PACKAGE.replace("_", "-")
 
 EXAMPLES = f"""
 **Examples**

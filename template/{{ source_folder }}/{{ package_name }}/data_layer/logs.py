@@ -1,4 +1,4 @@
-"""What the programs of this project say, as text or as JSON, and the id of what a line is about.
+"""Logs as text or as JSON, with the id of the request that a line is about.
 
 The id comes with a request, or is made for it. It goes with the jobs that the request sends, the
 sagas that it starts and the messages that it publishes, so that one search finds all of them.
@@ -24,7 +24,7 @@ class LogSettings(Settings):
     """`JSON_LOGS`; a project that adopts the layer may use a `LOG_FORMAT` of its own.
 
     Attributes:
-        logs: as an object a line, for what collects and searches, instead of text for a person.
+        logs: write each line as a JSON object, for a collector of logs, and not as text.
     """
 
     model_config = SettingsConfigDict(env_prefix="JSON_")
@@ -45,7 +45,7 @@ def configure(*, text: bool = True) -> None:
         if text:
             logging.basicConfig(level=logging.INFO, format=_TEXT)
         return
-    # Who wants text need not wait for it.
+    # Imported late: logs as text don't need it.
     from pythonjsonlogger.json import JsonFormatter
 
     handler = logging.StreamHandler()

@@ -1,4 +1,4 @@
-"""What a process that answers no requests tells Prometheus: that it turns, and what its work takes.
+"""Prometheus metrics of a process that answers no requests: its heartbeat, the time of its work.
 
 Where METRICS_ADDRESS is not set nothing is counted, and prometheus-client is not even imported.
 """
@@ -26,7 +26,7 @@ def metrics() -> Iterator[Optional["CollectorRegistry"]]:
     Raises:
         InvalidSettings: METRICS_ADDRESS is no host and port, or nobody can listen there.
     """
-    # What is measured must not know whether it is.
+    # A global, so that code which is measured need not know whether metrics are served.
     global _served
     address = os.environ.get(VARIABLE)
     if not address:

@@ -11,11 +11,13 @@ from types import ModuleType
 from .errors import DataLayerError
 
 _LAYER = Path(__file__).parent
-_PACKAGE = _LAYER.parent.name
+PACKAGE = _LAYER.parent.name
+# The command line, and what servers, logs and files call this program.
+PROGRAM = PACKAGE.replace("_", "-")
 # The project was there before the layer, which leaves all its files alone.
 ADOPTED = (_LAYER / "adoption" / "__init__.py").is_file()
 # What a person types after `uv run`.
-COMMAND = f"python -m {_PACKAGE}.data_layer" if ADOPTED else _PACKAGE.replace("_", "-")
+COMMAND = f"python -m {PACKAGE}.data_layer" if ADOPTED else PROGRAM
 
 
 def root() -> Path:

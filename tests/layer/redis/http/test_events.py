@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from my_project.data_layer.database import DatabaseSettings
-from my_project.data_layer.devservers.redis import free_port
+from my_project.data_layer.devservers.postgresql import free_port
 from my_project.data_layer.redis import RedisSettings
 from my_project.data_layer.redis.http import events, subscription_to
 from my_project.data_layer.redis.live import Live, Subscription

@@ -9,9 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .modules import source, update
-from .project import ADOPTED
-
-PACKAGE = source.LAYER.parent.name
+from .project import ADOPTED, PACKAGE
 
 
 def main() -> None:

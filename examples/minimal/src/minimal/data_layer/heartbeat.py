@@ -30,5 +30,5 @@ async def _beat(file: Path | None) -> None:
     while True:
         metrics.beat()
         if file is not None:
-            file.touch()  # noqa: ASYNC240 (a thread that waits its turn would tell of the pool)
+            file.touch()  # noqa: ASYNC240 (a thread would tell of its pool, not of the loop)
         await asyncio.sleep(EVERY)

@@ -1,4 +1,4 @@
-"""What a request set off, as spans of one trace: transactions, statements, Redis, jobs, sagas.
+"""Traces: a request, and its transactions, statements, jobs and sagas, as spans of one trace.
 
 No span holds a value: neither of a row, a parameter or a key, nor the text of an error, which may
 quote one. The trace's id is made of the request's, so that a saga which goes on hours later is in
@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic_settings import SettingsConfigDict
 
 from . import dotenv, logs
-from .project import ADOPTED
+from .project import ADOPTED, PROGRAM
 from .settings import ENV_FILE, InvalidSettings, Settings, load
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
             found: int = _trace_id(logs.request_id()) or super().generate_trace_id()
             return found
 
-    # As all other settings, which OpenTelemetry does not look for there.
+    # OpenTelemetry itself does not read .env, where all other settings may stand.
     for one in dotenv.read(Path(ENV_FILE)) if Path(ENV_FILE).is_file() else ():
         if one.key and one.key.startswith("OTEL_") and one.value:
             os.environ.setdefault(one.key, one.value)
-    os.environ.setdefault("OTEL_SERVICE_NAME", __name__.partition(".")[0].replace("_", "-"))
+    os.environ.setdefault("OTEL_SERVICE_NAME", PROGRAM)
     theirs = trace.get_tracer_provider()
     if not isinstance(theirs, trace.ProxyTracerProvider):
         _tracer = theirs.get_tracer(__name__)
@@ -108,7 +108,7 @@ def span(
     kind: str = "INTERNAL",
     carried: Mapping[str, Any] | None = None,
 ) -> AbstractContextManager[Any]:
-    """What begins by itself, such as a request or a job; the block is given the span, None if off.
+    """A span of work that begins here, such as a request or a job; yields it, or None if off.
 
     Args:
         name: one of few, such as that of a route; never a value.
@@ -122,9 +122,9 @@ def span(
 def part(
     name: str, attributes: Attributes | None = None, *, kind: str = "INTERNAL"
 ) -> AbstractContextManager[Any]:
-    """A span within the one that is open, as `span`; without one nothing.
+    """A span inside the open one, as `span`; where none is open, nothing.
 
-    So what asks again and again whether there is something to do leaves no trace.
+    So a loop that asks again and again whether there is work leaves no trace.
     """
     if _tracer is None:
         return _NOTHING
@@ -144,7 +144,7 @@ def failed(what: BaseException | int) -> None:
 
 
 def carried() -> dict[str, str]:
-    """What tells another program of the open span, such as headers for a service; empty if off."""
+    """The headers by which another program continues the open span; empty if off."""
     there: dict[str, str] = {}
     if _tracer is not None:
         from opentelemetry.propagate import inject

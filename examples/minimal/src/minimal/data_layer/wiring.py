@@ -1,7 +1,7 @@
 """The one place that knows which modules are in this project.
 
-Each function imports what it hands out: a web process that asks for `resources` shall not pay for
-the command line and for Alembic.
+Each function imports what it hands out: a web process that asks for `resources` must not load
+the command line and Alembic.
 """
 
 from collections.abc import Callable, Iterator, Sequence

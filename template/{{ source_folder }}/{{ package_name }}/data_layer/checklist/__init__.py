@@ -1,6 +1,6 @@
 """The executable adoption checklist: what a check is, how checks run, how they are reported."""
 
-from .check import Check, Finding, Verdict, advice, failed, passed
+from .check import Check, Finding, Verdict, advice, failed, once, passed
 from .report import as_json, as_markdown, as_prometheus, print_table, remedies, summary
 from .runner import Report, Result, run
 
@@ -15,6 +15,7 @@ __all__ = [
     "as_markdown",
     "as_prometheus",
     "failed",
+    "once",
     "passed",
     "print_table",
     "remedies",

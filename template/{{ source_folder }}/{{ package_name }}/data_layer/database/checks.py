@@ -12,7 +12,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
 
 from .. import dotenv, leaks
-from ..checklist import Check, Finding, advice, failed, passed
+from ..checklist import Check, Finding, advice, failed, once, passed
 from ..errors import DataLayerError
 from ..project import root
 from ..settings import load
@@ -62,8 +62,8 @@ _FACTS = text(
 def database_checks() -> list[Check]:
     """The checks of the core, in the order of the report.
 
-    Those that need the server share one connection: when it can't be made they all say so at
-    once, instead of each waiting for its own timeout.
+    Those that need the server share one connection. When it can't be made they all fail together,
+    and none waits for a timeout of its own.
     """
     server = _Server()
     return [
@@ -107,13 +107,7 @@ class _Facts:
 
 class _Server:
     def __init__(self) -> None:
-        self._asked: asyncio.Task[_Facts] | None = None
-
-    async def facts(self) -> _Facts:
-        if self._asked is None:
-            self._asked = asyncio.create_task(_ask())
-        # A check that runs out of time must not take the answer from the others.
-        return await asyncio.shield(self._asked)
+        self.facts = once(_ask)
 
     async def version(self) -> Finding:
         facts = await self.facts()

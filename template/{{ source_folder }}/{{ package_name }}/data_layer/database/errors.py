@@ -104,6 +104,18 @@ def sqlstate(error: BaseException) -> str | None:
     return cause.sqlstate if isinstance(cause, psycopg.Error) else None
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a connection failed, as the driver says it, for the middle of a sentence."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    first_line = str(cause).strip().partition("\n")[0]
+    return first_line.rpartition("failed: ")[2].rstrip(".") or type(cause).__name__
+
+
+def lock_was_taken(error: BaseException) -> bool:
+    """Whether a statement gave up waiting for a lock."""
+    return sqlstate(error) == "55P03"  # lock_not_available
+
+
 _KINDS: dict[str, Kind] = {
     "23505": "unique",
     "23P01": "exclusion",

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 import stamina
 from psycopg.pq import TransactionStatus
-from sqlalchemy import URL, event
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
@@ -28,10 +28,11 @@ from .errors import (
     TransactionConflict,
     Violation,
     as_violation,
+    reason_of,
     sqlstate,
     violation_of,
 )
-from .settings import DatabaseSettings
+from .settings import DatabaseSettings, address_of
 
 Effect = Callable[[], Awaitable[object]]
 Result = TypeVar("Result")
@@ -240,7 +241,7 @@ class Database:
             return await session.connection()
         except NoFreeConnection as error:
             raise PoolExhausted(
-                f"All connections of the pool to {_address(self.engine.url)} are in use and "
+                f"All connections of the pool to {address_of(self.engine.url)} are in use and "
                 "none came free in time; shorten the transactions, or raise "
                 "DATABASE_POOL_SIZE, DATABASE_MAX_OVERFLOW or DATABASE_POOL_TIMEOUT."
             ) from error
@@ -255,8 +256,8 @@ class Database:
             else ""
         )
         return DatabaseUnreachable(
-            f"The database {_address(self.engine.url)} can't be reached ({_reason(error)}); start "
-            f"the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
+            f"The database {address_of(self.engine.url)} can't be reached ({reason_of(error)}); "
+            f"start the server, or correct DATABASE_URL and DATABASE_PASSWORD.{outcome}"
         )
 
 
@@ -320,13 +321,3 @@ def _timeout(error: Exception) -> DataLayerError | None:
                 "time with bounds of the time as values, or raise that limit."
             )
     return None
-
-
-def _address(url: URL) -> str:
-    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
-
-
-def _reason(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    first_line = str(cause).strip().partition("\n")[0]
-    return first_line.rpartition("failed: ")[2].rstrip(".") or type(cause).__name__

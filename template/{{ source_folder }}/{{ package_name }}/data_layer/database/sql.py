@@ -40,8 +40,13 @@ def statement(package: str, name: str) -> TextClause:
     Raises:
         DataLayerError: there is no such file.
     """
+    return text(sql_file(package, name))
+
+
+def sql_file(package: str, name: str) -> str:
+    """The text of the file `name` in `package`; arguments and errors are those of `statement`."""
     try:
-        return text(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
+        return resources.files(package).joinpath(name).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DataLayerError(
             f"The package {package} has no SQL file {name}; correct the name, or see that the file "

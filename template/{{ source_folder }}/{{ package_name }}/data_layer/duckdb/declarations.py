@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Column, SelectBase, Table, TextClause, select
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
+from ..project import PROGRAM
 from ..series import InvalidSeriesName, Series, SeriesName
 from .errors import DuckDBError
 
@@ -84,7 +85,7 @@ class Export:
         order_by: Sequence[str] = (),
         late: timedelta = timedelta(0),
         every: timedelta | None = None,
-        source: str = __name__.partition(".")[0].replace("_", "-"),
+        source: str = PROGRAM,
         asset: str | None = None,
         timeframe: str = "tick",
     ) -> None:

@@ -118,7 +118,6 @@ class _Run:
     reader: Reader | None = None
 
     def work(self, url: URL) -> Exported:
-        """Write the files."""
         with self.lake.writing(self.declared):
             removed = tuple(self.lake.orphans(self.declared))
             for path in removed:
@@ -241,7 +240,7 @@ class _Run:
 
         # More threads than connections: while some read, others wait for the disk or their turn.
         with ThreadPoolExecutor(4 * connections, "export") as pool:
-            # Beside the first files: whatever they read, none has a name before this has ended.
+            # It runs beside the first files, but no file gets its name before it has ended.
             checked = pool.submit(self._check_values, reader, idle, idle.get(), stretches)
             before: Future[Any] = checked
             try:
@@ -301,7 +300,7 @@ class _Run:
 
 
 def _refused(declared: Export, error: Exception) -> DuckDBError:
-    # The server quotes the value that it can't read, and DuckDB the statement before that.
+    # PostgreSQL's message quotes the value, and DuckDB's the statement: both are left out.
     text = re.sub(r': ".*"$', "", first_line(error).rpartition("ERROR:")[2].strip())
     begin = f"The export {declared.name} stopped: "
     kept = "The file of that period is not written; those before it are complete."

@@ -5,8 +5,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import duckdb
@@ -91,7 +89,7 @@ def analysis(lake: Lake, *, only: Sequence[Export] | None = None) -> Iterator[An
     missing = []
     with limited(lake.settings) as connection:
         folders = [str(folder) for folder in (lake.folder, *lake.settings.readable_folders())]
-        # DuckDB checks a path twice: as the pattern that it is written as, and as what that finds.
+        # DuckDB checks a path twice: as it is written, and each file that the pattern finds.
         folders += [glob.escape(folder) for folder in folders]
         listed = ", ".join(literal(f"{folder}{os.sep}") for folder in folders)
         connection.execute(f"SET allowed_directories = [{listed}]")
@@ -105,23 +103,6 @@ def analysis(lake: Lake, *, only: Sequence[Export] | None = None) -> Iterator[An
             connection.execute(f"CREATE VIEW {identifier(export.name)} AS FROM {rows}")
         connection.execute("SET lock_configuration = true")
         yield Analysis(connection, missing)
-
-
-@cache
-def sql_file(package: str, name: str) -> str:
-    """The SQL in the file `name` that lies beside the modules of `package`.
-
-    Args:
-        package: usually `__package__`.
-        name: the path of the file within the package, for example `sql/duckdb/rollup.sql`.
-
-    Raises:
-        DuckDBError: there is no such file.
-    """
-    try:
-        return resources.files(package).joinpath(name).read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError):
-        raise DuckDBError(f"The package {package} has no SQL file {name}.") from None
 
 
 def _listed(names: Any) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 import duckdb
 from sqlalchemy import URL
 
+from ..database.settings import address_of
+from ..project import PROGRAM
 from .columns import Plan
 from .connection import limited
 from .declarations import Period
@@ -19,7 +21,6 @@ from .sql import first_line, identifier, literal, parquet
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without saying so)
 _MICROSECOND = timedelta(microseconds=1)
-_PROGRAM = __name__.partition(".")[0].replace("_", "-")
 
 # A file's name has room for four digits of a year, also of a week's first and last day.
 YEARS = (1001, 9999)
@@ -226,7 +227,7 @@ class Reader:
         """A moment for the time column, as PostgreSQL and DuckDB write it alike."""
         kind = self._plan.time_type
         if kind == "date":
-            # Dates begin with their day: those from noon on are those from the next day on.
+            # A date stands for its midnight, so "from noon on" is "from the next day on".
             day = moment.date() + timedelta(days=moment != midnight(moment.date()))
             return f"DATE '{day.isoformat()}'"
         zone = "+00" if kind == "timestamptz" else ""
@@ -266,7 +267,7 @@ def _attach(reader: Reader, url: URL) -> None:
     except duckdb.Error as error:
         reason = first_line(error).rpartition("failed: ")[2]
         raise DuckDBError(
-            f"DuckDB can't reach {url.host}:{url.port or 5432}/{url.database} ({reason}); "
+            f"DuckDB can't reach {address_of(url)} ({reason}); "
             "correct DATABASE_URL and DATABASE_PASSWORD."
         ) from None
 
@@ -285,9 +286,9 @@ def _secret(url: URL) -> str:
 def _options(url: URL) -> str:
     """The options of libpq that are not in the secret."""
     options = {
-        "application_name": f"{_PROGRAM}-duckdb",
+        "application_name": f"{PROGRAM}-duckdb",
         "connect_timeout": "10",
-        # DuckDB takes what it gets for that, also from a database in another encoding.
+        # DuckDB reads all text as UTF-8, whatever the database's encoding is.
         "client_encoding": "UTF8",
     }
     given = {name: str(value) for name, value in url.query.items() if name not in {"host", "port"}}

@@ -66,6 +66,6 @@ def _united(one: str, other: str) -> bool:
         return _united(one[:-2], other[:-2])
     if (first := _DIGITS.fullmatch(one)) and (second := _DIGITS.fullmatch(other)):
         scales = int(second[2]) - int(first[2])
-        # The more digits there are on one side of the point, the more or as many on the other.
+        # One of them has at least as many digits as the other on both sides of the point.
         return scales * (int(second[1]) - int(first[1]) - scales) >= 0
     return any(one in types and other in types for types in _WIDENING)

@@ -22,7 +22,7 @@ _NO_TIME = (
     "not"
 )
 
-# Arrow has these types of DuckDB only under the name of another one.
+# In Arrow these types of DuckDB bear the names of others.
 _DISGUISED = re.compile(r"\b(UHUGEINT|BIT|TIME WITH TIME ZONE)\b")
 
 Convert = Callable[[Any], Any]

@@ -22,6 +22,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import QueuePool
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..database import Database
@@ -53,13 +54,13 @@ class RequestMetrics:
             ("method", "handler"),
             registry=registry,
         )
+        self._templates: dict[int, list[tuple[re.Pattern[str], str]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        handler = handler_of(scope)
-        if handler is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        asked = dict(scope)  # a mounted application changes the scope
         status = 500
 
         async def noted(message: Message) -> None:
@@ -72,9 +73,30 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, noted)
         finally:
-            method = method_of(scope)
-            self._requests.labels(method, handler, status).inc()
-            self._durations.labels(method, handler).observe(perf_counter() - began)
+            took = perf_counter() - began
+            if handler := self._handler(asked, scope.get("route")):
+                method = method_of(asked)
+                self._requests.labels(method, handler, status).inc()
+                self._durations.labels(method, handler).observe(took)
+
+    def _handler(self, asked: Scope, route: object) -> str | None:
+        """The template of the route that answered, or what `handler_of` says without one.
+
+        `handler_of` tries all routes once more, so its answers are kept. A route under two prefixes
+        has two templates, of which one matches the path.
+        """
+        # By its id: a route can't be hashed, and lives as long as the application.
+        known = self._templates.setdefault(id(route), [])
+        for pattern, template in known:
+            if pattern.match(asked["path"]):
+                return template
+        handler = handler_of(asked)
+        if route is not None and handler is not None:
+            pattern = compile_path(handler)[0]
+            # Not behind a proxy's prefix, nor in a mounted application that has no routes.
+            if pattern.match(asked["path"]):
+                known.append((pattern, handler))
+        return handler
 
 
 class PoolCollector(Collector):

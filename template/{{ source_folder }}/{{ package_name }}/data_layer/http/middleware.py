@@ -1,9 +1,9 @@
 """What happens to a request before its route: its id, HEAD, and bodies that are too large."""
 
 import re
+import secrets
 from collections.abc import Callable
 from http import HTTPMethod
-from uuid import uuid4
 
 from prometheus_fastapi_instrumentator.routing import get_route_name
 from starlette.exceptions import HTTPException
@@ -62,7 +62,6 @@ class RequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -70,8 +69,8 @@ class RequestId:
         identifier = headers.get(REQUEST_ID, b"")
         if not _GIVEN.fullmatch(identifier):
             told = _TRACE.match(headers.get(b"traceparent", b"")) if tracing.is_on() else None
-            identifier = told[1] if told else uuid4().hex.encode()
-        # For good: what the server says of an error comes after this call, in the same task.
+            identifier = told[1] if told else secrets.token_hex(16).encode()
+        # It is never reset: the server logs an error after this call, in the same task.
         logs.begin(identifier.decode())
 
         async def named(message: Message) -> None:
@@ -90,7 +89,6 @@ class RequestSpan:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         handler = handler_of(scope)
         if handler is None:
             await self._app(scope, receive, send)
@@ -117,7 +115,6 @@ class HeadAsGet:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -151,7 +148,6 @@ class BodyLimit:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -163,7 +163,7 @@ def install(
         refusals: errors of the domain whose message is meant for the client, with their status.
 
     Returns:
-        What makes an error the answer, for a middleware, whose errors the framework doesn't see.
+        The function that turns an error into an answer, for a middleware that refuses a request.
     """
     handlers: dict[type[Exception], Any] = {
         StaleVersion: _stale_version,
@@ -205,7 +205,7 @@ def documented(*problems: type[StatusProblem]) -> dict[int | str, dict[str, Any]
 def _name_the_request(
     content: dict[str, Any], _: Request, response: Response
 ) -> tuple[dict[str, Any], Response]:
-    # What no route expected is answered outside of the middleware that names all others.
+    # An unexpected error is answered outside of the middleware that sets the header elsewhere.
     if identifier := logs.request_id():
         response.headers[REQUEST_ID.decode()] = identifier
     return content, response

@@ -9,11 +9,10 @@ import typer
 
 from ..errors import DataLayerError
 from ..git import answer
-from ..project import COMMAND, root
+from ..project import COMMAND, PACKAGE, root
 from . import source, update
 from .remains import Remains
 
-PACKAGE = source.LAYER.parent.name
 Name = Annotated[str, typer.Argument(help=f"One of {', '.join(source.MODULES)}.")]
 
 

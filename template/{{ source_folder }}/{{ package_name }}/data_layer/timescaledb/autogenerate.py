@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection
+from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
@@ -111,9 +112,9 @@ def _growth(metadata: MetaData, found: Catalog, connection: Connection) -> dict[
 def redefined(
     declared: Catalog, found: Catalog, connection: Connection, *, grown: Collection[Key] = ()
 ) -> set[Key]:
-    """The aggregates whose SELECT is another by now, and all that stand on them.
+    """The aggregates whose SELECT is declared differently, and all that read from them.
 
-    What has `grown` is not among them, unless it stands on one that is.
+    One that has `grown` counts only where it reads from such an aggregate.
     """
     changed = set()
     for key, state in found.aggregates.items():
@@ -146,14 +147,14 @@ def _pair(operation: Call, inverse: MigrateOperation) -> Call:
 
 
 def _later(inverse: Call) -> Implied:
-    """Nothing now; on the way back, `inverse`."""
+    """The upgrade does nothing; the downgrade runs `inverse`."""
     implied = Implied(inverse)
     inverse.inverse = implied
     return implied
 
 
 def _with(operation: Call) -> Call:
-    """`operation` now; on the way back nothing, since what it belongs to goes away."""
+    """The upgrade runs `operation`; the downgrade does nothing, as it drops the whole relation."""
     operation.inverse = Implied(operation)
     return operation
 
@@ -194,7 +195,8 @@ class Steps:
     def grow(self, growth: dict[Key, list[Call]]) -> None:
         """Add columns in place, each after those of its source, and fill them where there are rows.
 
-        The way back builds anew what has them and what stands on it: no column can be taken away.
+        The downgrade rebuilds these aggregates and all that read from them, since TimescaleDB can't
+        drop a column.
         """
         standing: dict[Key, AggregateState] = {}
         for key, state in self.found.aggregates.items():
@@ -231,7 +233,7 @@ class Steps:
         return _pair(_creation(state), self._removal(state))
 
     def _drop(self, state: State) -> None:
-        # What goes with it, in the order that the way back reverses.
+        # The downgrade reverses this order.
         self.before += [_later(operation) for operation in reversed(_settings(state))]
         if state.key in self.dropped:
             self.before.append(_later(_creation(state)))
@@ -245,10 +247,10 @@ class Steps:
 
     def _removal(self, state: State) -> Call:
         if isinstance(state, HypertableState):
-            return call(ts.convert_to_plain_table, state.name, schema=state.schema)
+            return _on(state, ts.convert_to_plain_table)
         if state.key in self.changed:
             return _drop_to_rebuild(state)
-        return call(ts.drop_continuous_aggregate, state.name, schema=state.schema)
+        return _on(state, ts.drop_continuous_aggregate)
 
     def _change_settings(self) -> None:
         changes: dict[Setting, list[MigrateOperation]] = {setting: [] for setting in SETTINGS}
@@ -289,31 +291,24 @@ def _reach(state: State) -> float:
     return float("inf") if start is None else start.longest
 
 
+def _on(state: State, function: Callable[..., None], *arguments: Any, **options: Any) -> Call:
+    return call(function, state.name, *arguments, **options, schema=state.schema)
+
+
 def _creation(state: State) -> Call:
     if isinstance(state, HypertableState):
-        return call(
-            ts.create_hypertable,
-            state.name,
-            state.time_column,
-            chunk_interval=str(state.chunk_interval),
-            schema=state.schema,
-        )
+        interval = str(state.chunk_interval)
+        return _on(state, ts.create_hypertable, state.time_column, chunk_interval=interval)
     assert isinstance(state, AggregateState)  # noqa: S101 (there is no third)
-    return call(
-        ts.create_continuous_aggregate,
-        state.name,
-        state.query,
-        real_time=state.real_time,
-        schema=state.schema,
-    )
+    return _on(state, ts.create_continuous_aggregate, state.query, real_time=state.real_time)
 
 
 def _drop_to_rebuild(state: State) -> Call:
-    return call(ts.drop_continuous_aggregate, state.name, rebuilt=True, schema=state.schema)
+    return _on(state, ts.drop_continuous_aggregate, rebuilt=True)
 
 
 def _refresh_data(state: State, *, force: bool = False) -> Call:
-    return call(ts.refresh_continuous_aggregate, state.name, force=force, schema=state.schema)
+    return _on(state, ts.refresh_continuous_aggregate, force=force)
 
 
 def _settings(state: State) -> list[Call]:
@@ -330,50 +325,46 @@ def _settings(state: State) -> list[Call]:
 def chunk_interval(state: State) -> Call | None:
     if not isinstance(state, HypertableState):
         return None
-    return call(ts.set_chunk_interval, state.name, str(state.chunk_interval), schema=state.schema)
+    return _on(state, ts.set_chunk_interval, str(state.chunk_interval))
 
 
 def real_time(state: State) -> Call | None:
     if not isinstance(state, AggregateState):
         return None
-    return call(ts.set_real_time, state.name, state.real_time, schema=state.schema)
+    return _on(state, ts.set_real_time, state.real_time)
 
 
 def refresh_policy(state: State) -> Call | None:
     if not isinstance(state, AggregateState):
         return None
     if state.refresh is None:
-        return call(ts.remove_refresh_policy, state.name, schema=state.schema)
-    return call(
+        return _on(state, ts.remove_refresh_policy)
+    return _on(
+        state,
         ts.set_refresh_policy,
-        state.name,
         start_offset=_text(state.refresh.start_offset),
         end_offset=_text(state.refresh.end_offset),
         every=str(state.refresh.every),
-        schema=state.schema,
     )
 
 
 def retention_policy(state: State) -> Call | None:
     if state.retention is None:
-        return call(ts.remove_retention_policy, state.name, schema=state.schema)
-    return call(
-        ts.set_retention_policy, state.name, drop_after=str(state.retention), schema=state.schema
-    )
+        return _on(state, ts.remove_retention_policy)
+    return _on(state, ts.set_retention_policy, drop_after=str(state.retention))
 
 
 def columnstore(state: State) -> Call | None:
     aggregate = isinstance(state, AggregateState)
     if state.columnstore is None:
-        return call(ts.disable_columnstore, state.name, aggregate=aggregate, schema=state.schema)
-    return call(
+        return _on(state, ts.disable_columnstore, aggregate=aggregate)
+    return _on(
+        state,
         ts.set_columnstore,
-        state.name,
         segment_by=list(state.columnstore.segment_by),
         order_by=list(state.columnstore.order_by),
         after=_text(state.columnstore.after),
         aggregate=aggregate,
-        schema=state.schema,
     )
 
 
@@ -409,7 +400,6 @@ def render(context: AutogenContext, operation: Call) -> list[str]:
 
 @renderers.dispatch_for(Implied)
 def render_nothing(_context: AutogenContext, _operation: Implied) -> list[str]:
-    """Nothing."""
     return []
 
 

@@ -142,9 +142,9 @@ class Reach:
     """How far back an aggregate can be refreshed without a loss.
 
     Attributes:
-        lost: the earliest begin of a refresh, without regard to the source's retention of today;
-            None when any will do.
-        since: the same, with regard to it.
+        lost: a refresh from before this time erases buckets whose rows are gone; None when no
+            refresh does.
+        since: the same, where rows count as gone that the source's retention may drop now.
         now: the server's time.
     """
 
@@ -184,7 +184,7 @@ def attainable(
 ) -> Catalog:
     """What is declared, with refresh windows that reach no further than the sources' rows do.
 
-    A window that is there by now is good enough while the declared one would erase history.
+    Where the declared window would erase history, the one in the database stays.
     """
     aggregates = dict(declared.aggregates)
     for key, wanted in declared.aggregates.items():
@@ -210,7 +210,7 @@ def pretty(query: str) -> str:
 
 
 def _spelled(interval: str) -> str:
-    """What `Interval.read` reads, whatever IntervalStyle the role has, or who made a policy had."""
+    """The interval as `Interval.read` reads it, whatever the IntervalStyle of the role."""
     return f"""to_char(({interval})::interval, 'YYYY "year" MM "month" DD "day" HH24:MI:SS')"""
 
 
@@ -289,7 +289,7 @@ _POLICIES = text(
             OR config ? 'drop_after'
             OR config ? 'compress_after'
         )
-        -- Of hypertables partitioned by a number, which are none of ours.
+        -- A number as age belongs to a hypertable by number, of which the layer makes none.
         AND 'number' NOT IN (
             coalesce(jsonb_typeof(config -> 'start_offset'), ''),
             coalesce(jsonb_typeof(config -> 'end_offset'), ''),

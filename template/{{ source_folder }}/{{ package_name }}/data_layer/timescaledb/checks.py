@@ -1,6 +1,5 @@
 """What `check` asks about the time series: DL-TS."""
 
-import asyncio
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 from alembic import command
 from sqlalchemy import Connection, text
 
-from ..checklist import Check, Finding, advice, failed, passed
+from ..checklist import Check, Finding, advice, failed, once, passed
 from ..database import Base, Database
 from ..database.migrations.runner import alembic_config, run_command
 from . import catalog, extension
@@ -34,22 +33,22 @@ WORTH_JUDGING = 10_000_000
 
 def timescaledb_checks() -> list[Check]:
     """The checks of the time series, in the order of the report."""
-    survey = Survey()
+    server = _Server()
     return [
-        Check("DL-TS-01", "TimescaleDB is there, in the Community edition", survey.extension),
-        Check("DL-TS-02", "Hypertables have the declared chunk interval", survey.chunk_intervals),
-        Check("DL-TS-03", "The columnstore is as declared", survey.columnstores),
-        Check("DL-TS-04", "Retention is as declared", survey.retentions),
-        Check("DL-TS-05", "Continuous aggregates are as declared", survey.aggregates),
-        Check("DL-TS-06", "Continuous aggregates are fresh", survey.freshness),
-        Check("DL-TS-07", "The jobs of the policies succeed", survey.jobs),
-        Check("DL-TS-08", "Chunks are few and compress well", survey.sizes, required=False),
-        Check("DL-TS-09", "No refresh reaches into dropped data", survey.windows),
+        Check("DL-TS-01", "TimescaleDB is there, in the Community edition", server.extension),
+        Check("DL-TS-02", "Hypertables have the declared chunk interval", server.chunk_intervals),
+        Check("DL-TS-03", "The columnstore is as declared", server.columnstores),
+        Check("DL-TS-04", "Retention is as declared", server.retentions),
+        Check("DL-TS-05", "Continuous aggregates are as declared", server.aggregates),
+        Check("DL-TS-06", "Continuous aggregates are fresh", server.freshness),
+        Check("DL-TS-07", "The jobs of the policies succeed", server.jobs),
+        Check("DL-TS-08", "Chunks are few and compress well", server.sizes, required=False),
+        Check("DL-TS-09", "No refresh reaches into dropped data", server.windows),
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class _Facts:
     """What the models declare and what the database says."""
 
     declared: Catalog
@@ -62,25 +61,9 @@ class Facts:
     sizes: list[Any]
 
 
-class Survey:
-    """Asks once for all checks of one report."""
-
+class _Server:
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._facts: Facts | None = None
-
-    async def facts(self) -> Facts:
-        """The facts, asked for by the first check that wants them."""
-        async with self._lock:
-            if self._facts is None:
-                # Imports the models, which this layer does not know the place of.
-                config = alembic_config()
-                config.stdout = io.StringIO()
-                await run_command(command.current, config)
-                async with Database.open() as database, database.transaction() as session:
-                    connection = await session.connection()
-                    self._facts = await connection.run_sync(_ask)
-            return self._facts
+        self.facts = once(_ask)
 
     async def extension(self) -> Finding:
         facts = await self.facts()
@@ -205,18 +188,28 @@ class Survey:
         return passed(f"All {kind} ({len(declared)}) are as declared.")
 
 
-def _ask(connection: Connection) -> Facts:
+async def _ask() -> _Facts:
+    # Imports the models, which this layer does not know the place of.
+    config = alembic_config()
+    config.stdout = io.StringIO()
+    await run_command(command.current, config)
+    async with Database.open() as database, database.transaction() as session:
+        connection = await session.connection()
+        return await connection.run_sync(_facts_of)
+
+
+def _facts_of(connection: Connection) -> _Facts:
     declared = declared_catalog(Base.metadata)
     unfit = extension.unfit(connection)
     found = catalog.read(connection)
     if unfit:
-        return Facts(declared, found, unfit, set(), {}, [], [], [])
+        return _Facts(declared, found, unfit, set(), {}, [], [], [])
     changed = redefined(declared, found, connection)
     reaches = {
         key: catalog.reach(connection, key)
         for key in declared.aggregates.keys() & found.aggregates.keys()
     }
-    return Facts(
+    return _Facts(
         catalog.attainable(connection, declared, found, redefined=changed),
         found,
         None,

@@ -107,7 +107,6 @@ class Hypertable(SchemaItem):
 
     @property
     def name(self) -> str:
-        """The name of the table."""
         return self.table.name
 
     @property
@@ -173,8 +172,8 @@ class TimeBucket(Function[Any]):
     def __init__(self, width: Interval, column: ColumnElement[Any], timezone: str | None) -> None:
         self.width = width
         self.timezone = timezone
-        # An hour that the clock of a place repeats in autumn is two hours; of a day that has 25
-        # there is one.
+        # In autumn the clock of a place repeats an hour, which is two buckets; its day of 25 hours
+        # is one.
         self.counted_in = "UTC" if timezone is not None and width.longest < _DAY else timezone
         # Written out, not bound: PostgreSQL takes SELECT and GROUP BY for the same expression
         # only when they hold no parameters.
@@ -262,10 +261,10 @@ class ContinuousAggregate:
         real_time: answer with what the source holds beyond the last refresh, too. Without it a
             query sees the buckets that are materialized and no others.
         refresh_every: how often the policy runs; the width of a bucket, but at most a day.
-        start_offset: the age up to which late data is taken in. Without it: as far back as the
-            source goes for certain, which is everything for a source that is kept.
-        end_offset: the age from which buckets are refreshed; the width of one by default, so that
-            only complete ones are.
+        start_offset: the age up to which late data is taken in; by default as far back as the
+            source surely has all its rows, and without limit where it keeps them.
+        end_offset: the age from which buckets are refreshed; by default the width of a bucket, so
+            that none is refreshed before it is over.
         retention: after which age buckets are dropped, or `KEEP`.
         segment_by: see `Hypertable`.
         order_by: see `Hypertable`.

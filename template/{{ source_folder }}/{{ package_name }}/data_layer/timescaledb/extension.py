@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection, text
 
+from ..database.settings import address_of
 from .errors import TimescaleDBError
 
 # The columnstore's own API begins with this version.
@@ -84,5 +85,4 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _address(connection: Connection) -> str:
-    url = connection.engine.url
-    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
+    return address_of(connection.engine.url)

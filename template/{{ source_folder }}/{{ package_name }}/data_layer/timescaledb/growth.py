@@ -38,9 +38,9 @@ def gained(connection: Connection, aggregate: ContinuousAggregate, found: str) -
 
 
 def _types(connection: Connection, aggregate: ContinuousAggregate) -> dict[str, str]:
-    """The server's types of what is selected, of columns too that come with the same migration.
+    """The server's types of the selected columns, also of those that the same migration adds.
 
-    A temporary relation goes before the real one of its name, unless a schema is named.
+    The server tells them of temporary relations, which hide the real ones of the same names.
     """
     savepoint = connection.begin_nested()
     try:

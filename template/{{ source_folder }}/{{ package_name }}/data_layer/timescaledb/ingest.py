@@ -29,8 +29,8 @@ class Backfilled:
 
     Attributes:
         rows: inserted, updated and unchanged ones.
-        refreshed: the windows that were refreshed, by the name of the aggregate; each from the
-            begin of its first touched bucket to the end of its last, touched ones throughout.
+        refreshed: the windows that were refreshed, by the name of the aggregate. A window is a run
+            of neighbouring buckets, each of which got a row.
     """
 
     rows: Upserted
@@ -49,8 +49,8 @@ async def backfill(
 
     The rows are upserted in one transaction; then exactly the buckets that they touch are
     refreshed, level by level, outside of it. When a refresh fails, the rows are there and the
-    policies take them in; `refresh` does so at once. An aggregate counts a bucket that has begun,
-    so backfill what is finished.
+    policies take them in; `refresh` does so at once. A refresh takes in the bucket that is not over
+    yet, so backfill finished periods only.
 
     Args:
         database: the layer's database.

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from ..database import sqlstate
+from ..database.errors import lock_was_taken
 from . import catalog
 from .errors import TimescaleDBError
 from .extension import grows_in_place, refuse, unavailable, unfit
@@ -54,7 +55,6 @@ class Migration:
             raise TimescaleDBError(error.orig.diag.message_primary) from None  # type: ignore[union-attr]
 
     def run(self, name: str, /, **parts: str) -> None:
-        """Run a statement of sql/."""
         self.execute(catalog.statement(name, **parts))
 
 
@@ -425,11 +425,7 @@ def refresh_continuous_aggregate(
     with migration.context.autocommit_block():
         migration.run("reach")
         # A policy's refresh of the same aggregate may be running.
-        for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, DBAPIError) and sqlstate(error) == "55P03",
-            attempts=10,
-            timeout=60,
-        ):
+        for attempt in stamina.retry_context(on=lock_was_taken, attempts=10, timeout=60):
             with attempt:
                 migration.run(
                     "refresh",

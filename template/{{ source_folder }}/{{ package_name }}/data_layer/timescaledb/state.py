@@ -42,7 +42,6 @@ class State:
 
     @property
     def key(self) -> Key:
-        """The schema and the name."""
         return self.schema, self.name
 
 

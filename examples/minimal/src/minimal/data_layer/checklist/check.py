@@ -1,12 +1,16 @@
 """What a check is: one demand of the standard that a running project can be asked about."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any, TypeVar
+
+Facts = TypeVar("Facts")
 
 
 class Verdict(StrEnum):
-    """How a probe ended."""
+    """How a check ended."""
 
     PASSED = "passed"
     ADVICE = "advice"
@@ -66,3 +70,18 @@ class Check:
     probe: Callable[[], Awaitable[Finding]]
     required: bool = True
     of_repository: bool = False
+
+
+def once(ask: Callable[[], Coroutine[Any, Any, Facts]]) -> Callable[[], Awaitable[Facts]]:
+    """Let several checks share what one question told.
+
+    A check that runs out of time does not take the answer from the others.
+    """
+    asked: list[asyncio.Task[Facts]] = []
+
+    async def answer() -> Facts:
+        if not asked:
+            asked.append(asyncio.create_task(ask()))
+        return await asyncio.shield(asked[0])
+
+    return answer

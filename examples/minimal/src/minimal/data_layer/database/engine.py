@@ -78,7 +78,7 @@ def create_engine(
     return engine
 
 
-# The seconds for which a connection that lies in the pool is believed to work.
+# A connection that lay in the pool for more seconds is pinged before it is used.
 _BELIEVED = 1.0
 
 

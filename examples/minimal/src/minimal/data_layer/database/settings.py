@@ -5,6 +5,7 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from ..project import PROGRAM
 from ..settings import Settings
 
 EXAMPLE = "postgresql://user:password@localhost:5432/name"
@@ -49,9 +50,7 @@ class DatabaseSettings(Settings):
     lock_timeout: float = Field(default=5.0, ge=0, le=86_400)
     idle_in_transaction_timeout: float = Field(default=60.0, ge=0, le=86_400)
     transaction_pooler: bool = False
-    application_name: str = Field(
-        default=__name__.partition(".")[0].replace("_", "-"), min_length=1, max_length=63
-    )
+    application_name: str = Field(default=PROGRAM, min_length=1, max_length=63)
 
     @field_validator("url")
     @classmethod
@@ -66,6 +65,11 @@ class DatabaseSettings(Settings):
         if not url.password and self.password is not None:
             url = url.set(password=self.password.get_secret_value())
         return url
+
+
+def address_of(url: URL) -> str:
+    """The host, port and database of a URL, for a sentence."""
+    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
 
 
 def _joined(value: str | tuple[str, ...] | None) -> str:

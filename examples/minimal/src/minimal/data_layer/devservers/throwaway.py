@@ -22,11 +22,9 @@ from ..checklist import Check
 from ..database import Database, DatabaseSettings
 from ..database.migrations import upgrade
 from ..errors import DataLayerError
-from ..project import root
+from ..project import PACKAGE, root
 
 Story = Callable[[Database, Console], Awaitable[None]]
-
-PACKAGE = __name__.partition(".")[0]
 
 
 def show(story: Story | None, checks: Sequence[Check], server: str | None) -> checklist.Report:

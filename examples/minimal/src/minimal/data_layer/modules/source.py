@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.util import resolve_name
 from pathlib import Path
 
+from ..project import PACKAGE
+
 LAYER = Path(__file__).parents[1]
 MODULES = ("timescaledb", "duckdb", "files", "redis")
 # What an answer of its own decides.
@@ -101,7 +103,7 @@ def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
 
 def of_switched_off(project: Path) -> list[str]:
     """A sentence for each import of a part of the layer that is not here, and what to do."""
-    layer = f"{LAYER.parent.name}.{LAYER.name}"
+    layer = f"{PACKAGE}.{LAYER.name}"
     off = [part for part in PARTS if not is_on(part)]
     found: dict[tuple[str, int], str] = {}
     for one in imports(project):
@@ -126,7 +128,7 @@ def of_another_package(project: Path) -> list[str]:
     }
     return [
         f"{one.path}:{one.line} imports {package}.data_layer, which an update has moved to "
-        f"{LAYER.parent.name}: undo that update, since `package_name` must stay, and rename the "
+        f"{PACKAGE}: undo that update, since `package_name` must stay, and rename the "
         "package by hand if you want another name."
         for package, one in moved.items()
     ]

@@ -22,8 +22,8 @@ from .copy import copy_rows, driver_of, refused
 from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
 
-# In the `info` of the metadata, by the key of a table: what its module has an upsert set first, as
-# names and values of settings of the server.
+# A key of `MetaData.info`. There a module says, by the key of a table, which settings of the server
+# an upsert into it sets first.
 UPSERT_SETTINGS = "data_layer.upsert_settings"
 
 
@@ -174,8 +174,8 @@ _UPDATE_DIFFERENT = sql.SQL(
 )
 
 
-# An UPDATE by a join makes every columnar chunk of a hypertable rows again; an INSERT goes to the
-# chunks that its rows belong to.
+# An UPDATE with a join turns every columnar chunk of a hypertable back into rows; an INSERT only
+# touches the chunks of its own rows.
 _HAS_CHUNKS = "SELECT FROM pg_class WHERE oid = %s::regclass AND relhassubclass AND relkind = 'r'"
 _UPSERT_CHUNKS = sql.SQL(
     "WITH done AS (INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "

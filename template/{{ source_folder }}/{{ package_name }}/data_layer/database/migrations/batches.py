@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy import ColumnClause, Connection, Row, column, select, table, text
 
 from ...settings import load
-from ..errors import sqlstate
+from ..errors import lock_was_taken
 from .errors import MigrationError
 from .settings import MigrationSettings
 
@@ -90,7 +90,7 @@ def in_batches(
 def _run(connection: Connection, statement: str, found: Sequence[Row[Any]], attempts: int) -> int:
     ends = {"first": found[0][0], "last": found[-1][0]}
     for attempt in stamina.retry_context(
-        on=lambda error: sqlstate(error) == "55P03", attempts=attempts, timeout=None, wait_initial=1
+        on=lock_was_taken, attempts=attempts, timeout=None, wait_initial=1
     ):
         with attempt:
             return connection.execute(text(statement), ends).rowcount

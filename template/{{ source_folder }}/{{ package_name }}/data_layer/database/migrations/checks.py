@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from functools import partial
 from typing import Any
 
 from alembic import command
@@ -26,13 +27,13 @@ def migration_checks() -> list[Check]:
         Check(
             "DL-MIG-01",
             "Migration files are named by time and description",
-            _names,
+            partial(_judge, "DL-MIG-01", "are named YYYYMMDD_HHMMSS_description.py"),
             of_repository=True,
         ),
         Check(
             "DL-MIG-02",
             "Every migration has an upgrade and a downgrade",
-            _directions,
+            partial(_judge, "DL-MIG-02", "go up and down, or say why they can't go down"),
             of_repository=True,
         ),
         Check("DL-MIG-03", "The migrations are one line", _line, of_repository=True),
@@ -42,30 +43,19 @@ def migration_checks() -> list[Check]:
         Check(
             "DL-MIG-08",
             "What runs outside of a transaction can be repeated",
-            _repeatable,
+            partial(_judge, "DL-MIG-08", "are one transaction or can be repeated"),
             of_repository=True,
         ),
-        Check("DL-MIG-09", "Data migrations run in batches", _batches, of_repository=True),
+        Check(
+            "DL-MIG-09",
+            "Data migrations run in batches",
+            partial(_judge, "DL-MIG-09", "change rows in batches or none"),
+            of_repository=True,
+        ),
     ]
 
 
-async def _names() -> Finding:
-    return _judge("DL-MIG-01", "are named YYYYMMDD_HHMMSS_description.py")
-
-
-async def _directions() -> Finding:
-    return _judge("DL-MIG-02", "go up and down, or say why they can't go down")
-
-
-async def _repeatable() -> Finding:
-    return _judge("DL-MIG-08", "are one transaction or can be repeated")
-
-
-async def _batches() -> Finding:
-    return _judge("DL-MIG-09", "change rows in batches or none")
-
-
-def _judge(demand: str, praise: str) -> Finding:
+async def _judge(demand: str, praise: str) -> Finding:
     files = migration_files(alembic_config())
     broken = [problem for problem in problems_in(files) if problem.demand == demand]
     return _report(broken, f"All migrations ({len(files)}) {praise}.", LINT)

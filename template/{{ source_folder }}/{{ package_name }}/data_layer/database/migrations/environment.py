@@ -20,8 +20,8 @@ from ... import logs
 from ...errors import DataLayerError
 from ...settings import load
 from ..engine import create_engine
-from ..errors import sqlstate
-from ..settings import DatabaseSettings
+from ..errors import lock_was_taken, reason_of
+from ..settings import DatabaseSettings, address_of
 from . import dialect  # noqa: F401 (Alembic finds it by its name)
 from .errors import MigrationError
 from .naming import description
@@ -86,7 +86,7 @@ def run_migrations(*target_metadata: MetaData) -> None:
 
 
 def _together(first: MetaData, *others: MetaData) -> MetaData:
-    # Of a list of them, Alembic takes neither the naming convention nor what is declared beside.
+    # Given a list, Alembic would ignore the naming convention and `info`.
     for other in others:
         for table in other.sorted_tables:
             if table.key not in first.tables:
@@ -139,8 +139,8 @@ async def _connect(options: dict[str, Any], settings: MigrationSettings) -> None
             connection = await engine.connect()
         except DBAPIError as error:
             raise MigrationError(
-                f"The database {engine.url.host}:{engine.url.port or 5432}/{engine.url.database} "
-                f"can't be reached ({_first_line(error)}); start the server, or correct the URL."
+                f"The database {address_of(engine.url)} can't be reached ({reason_of(error)}); "
+                "start the server, or correct the URL."
             ) from error
         try:
             await connection.run_sync(_migrate, options, settings)
@@ -149,10 +149,6 @@ async def _connect(options: dict[str, Any], settings: MigrationSettings) -> None
     finally:
         # Closing the connection is also what frees the advisory lock.
         await engine.dispose()
-
-
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().partition("\n")[0].rpartition("failed: ")[2].rstrip(".")
 
 
 def _database(settings: MigrationSettings) -> DatabaseSettings:
@@ -188,7 +184,7 @@ def _migrate(connection: Connection, options: dict[str, Any], settings: Migratio
         _become_the_only_deployer(connection, settings.wait)
     try:
         for attempt in stamina.retry_context(
-            on=_met_the_lock_timeout,
+            on=lock_was_taken,
             attempts=settings.lock_attempts,
             timeout=None,
             wait_initial=1,
@@ -212,10 +208,6 @@ def _timeouts(settings: MigrationSettings) -> list[tuple[str, float]]:
         ("lock_timeout", settings.lock_timeout),
         ("statement_timeout", settings.statement_timeout),
     ]
-
-
-def _met_the_lock_timeout(error: Exception) -> bool:
-    return sqlstate(error) == "55P03"  # lock_not_available
 
 
 def _become_the_only_deployer(connection: Connection, wait: float) -> None:

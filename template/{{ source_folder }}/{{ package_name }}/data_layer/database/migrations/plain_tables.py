@@ -1,6 +1,6 @@
 """A history of time series, run where the module `timescaledb` is switched off.
 
-The tables stay plain, as they are in the end: who switches the module off has made them so before.
+The tables stay plain: they had to become plain before the module could be switched off.
 """
 
 from collections.abc import Callable

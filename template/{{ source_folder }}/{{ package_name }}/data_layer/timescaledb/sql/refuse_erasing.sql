@@ -1,4 +1,4 @@
--- Refuse what the relation has just been told when that erases history: an aggregate that is
+-- Refuse the policy that was just set where it erases history: an aggregate that is
 -- refreshed from where its source has dropped data loses what it had there. Months have many lengths,
 -- so the two are compared at every time of four years.
 DO $guard$

@@ -1,4 +1,4 @@
-"""Where autogenerate does otherwise than Alembic: server defaults, and the names of enum types."""
+"""What autogenerate does differently from Alembic: server defaults, and the names of enum types."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from .enums import enum_of, rendered
 
 
 class Postgresql(PostgresqlImpl):
-    """Alembic's PostgreSQL, which takes this class for its own by the name of the dialect."""
+    """Takes the place of Alembic's own class, since both have the same `__dialect__`."""
 
     __dialect__ = "postgresql"
 

@@ -44,12 +44,12 @@ def hazards_in(files: Sequence[Path], root: Path) -> list[Problem]:
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder, "sql")
         config = Config(root / "alembic.ini")
-        # What is before the baseline may ask a database, which a script has not.
+        # Revisions before the baseline may query the database; a script has none.
         revisions = f"{baseline(config) or 'base'}:head"
         write = ["-m", "alembic_squawk.cli", "--revisions", revisions, "--out-dir", str(scripts)]
         _run([sys.executable, *write], root)
         for revision in ScriptDirectory.from_config(config).walk_revisions():
-            # So it names those of another folder than migrations/versions.
+            # alembic-squawk names it so where the folder is another than migrations/versions.
             if (script := scripts / f"{revision.revision}.sql").exists():
                 script.rename(scripts / f"{Path(revision.path).stem}.sql")
         chosen = [scripts / f"{file.stem}.sql" for file in files]
