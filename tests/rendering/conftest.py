@@ -1,9 +1,11 @@
 """One rendered project for each combination of answers."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
+from tests import projects
 from tests.combinations import Combination, every_combination
 from tests.conftest import Renderer
 
@@ -31,3 +33,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def project(combination: Combination, rendered: Renderer) -> Path:
     """The project of a combination; tests read it and write nothing into it."""
     return rendered(combination)
+
+
+@lru_cache(maxsize=2)
+def files(project: Path) -> dict[str, bytes]:
+    """The files of a project by their paths, read once for the tests of its combination."""
+    return projects.files(project)
