@@ -13,10 +13,7 @@ def check_types(
     The checker keeps what it knows by the name of a module and by its content, so that one cache
     serves all projects; but one process at a time.
     """
-    programs = environment / "bin"
+    mypy: list[str | Path] = [environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy"]
+    mypy += ["--python-executable", environment / "bin" / "python", *paths]
     with locked(CACHE / f"mypy-{python_version}.lock"):
-        run(
-            *(programs / "mypy", "--cache-dir", CACHE / "mypy"),
-            *("--python-executable", programs / "python", *paths),
-            cwd=project,
-        )
+        run(*mypy, cwd=project)
