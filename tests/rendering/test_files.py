@@ -1,7 +1,9 @@
 """Every combination: exactly the files it should have, and nothing odd in them."""
 
+import json
 import re
 import stat
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -47,6 +49,19 @@ def test_every_answer_is_rendered_and_every_two_meet() -> None:
 
 def test_has_the_expected_folders_and_no_other(combination: Combination, project: Path) -> None:
     assert faults(combination, files(project)) == []
+
+
+def test_the_program_renders_what_these_tests_read(
+    template: Path, everything: Path, tmp_path: Path
+) -> None:
+    """They leave out what Copier works out again and again."""
+    answers = {"project_name": projects.PROJECT_NAME, **EVERYTHING.answers()}
+    given = tmp_path / "answers.yml"
+    given.write_text(json.dumps(answers), encoding="utf-8")
+    copier = Path(sys.executable).with_name("copier")
+    options = ("--defaults", "--quiet", "--data-file", given)
+    projects.run(copier, "copy", *options, template, tmp_path / "project", cwd=tmp_path)
+    assert projects.files(tmp_path / "project") == files(everything)
 
 
 def test_every_expected_path_is_rendered_by_some_combination(
