@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ def dead_links(root: Path, pages: list[Path]) -> list[str]:
     """Relative links of `pages` whose file or heading does not exist below `root`."""
     dead = []
     for page in pages:
-        for target in _links(PARSER.parse(page.read_text(encoding="utf-8"))):
+        for target in _read(page.read_text(encoding="utf-8"))[0]:
             if re.match(r"[a-z][a-z0-9+.-]*:", target):
                 continue
             path, _, anchor = unquote(target).partition("#")
@@ -30,19 +31,27 @@ def dead_links(root: Path, pages: list[Path]) -> list[str]:
     return dead
 
 
-def anchors(page: Path) -> set[str]:
+def anchors(page: Path) -> frozenset[str]:
     """The anchors that GitHub and GitLab give to the headings of `page`."""
+    return _read(page.read_text(encoding="utf-8"))[1]
+
+
+@cache
+def _read(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Targets and anchors of a page: projects share most pages, and each is linked often."""
+    tokens = PARSER.parse(text)
+    return tuple(_links(tokens)), frozenset(_anchors(tokens))
+
+
+def _anchors(tokens: list[Token]) -> Iterator[str]:
     seen: Counter[str] = Counter()
-    found = set()
-    tokens = PARSER.parse(page.read_text(encoding="utf-8"))
     for heading, inline in pairwise(tokens):
         if heading.type != "heading_open":
             continue
         text = "".join(part.content for part in inline.children or ())
         slug = re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-")
-        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        yield f"{slug}-{seen[slug]}" if seen[slug] else slug
         seen[slug] += 1
-    return found
 
 
 def _links(tokens: list[Token]) -> Iterator[str]:

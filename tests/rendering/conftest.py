@@ -1,11 +1,15 @@
 """One rendered project for each combination of answers."""
 
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
+from tests import projects
 from tests.combinations import Combination, every_combination
 from tests.conftest import Renderer
+from tests.copies import answered_once
 
 COMBINATIONS = every_combination()
 
@@ -27,7 +31,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _answered_once() -> Iterator[None]:
+    with answered_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def project(combination: Combination, rendered: Renderer) -> Path:
     """The project of a combination; tests read it and write nothing into it."""
     return rendered(combination)
+
+
+@lru_cache(maxsize=2)
+def files(project: Path) -> dict[str, bytes]:
+    """The files of a project by their paths, read once for the tests of its combination."""
+    return projects.files(project)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import yaml
 
-from tests import projects
 from tests.combinations import Combination
 from tests.markdown import anchors, dead_links
+from tests.rendering.conftest import files
 
 
 def pages(project: Path) -> list[Path]:
-    return [project / path for path in projects.files(project) if path.endswith(".md")]
+    return [project / path for path in files(project) if path.endswith(".md")]
 
 
 def prose(page: Path) -> str:
@@ -40,7 +40,7 @@ def test_every_page_can_be_reached_from_the_readme(project: Path) -> None:
 
 def test_pages_name_paths_that_exist(combination: Combination, project: Path) -> None:
     """A path in code font, from the project's root, is there, or git ignores what will be there."""
-    roots = {path.split("/")[0] for path in projects.files(project) if "/" in path}
+    roots = {path.split("/")[0] for path in files(project) if "/" in path}
     ignored = (project / ".gitignore").read_text(encoding="utf-8").splitlines()
     missing = [
         f"{page.relative_to(project)}: {path}"

@@ -1,7 +1,9 @@
 """Every combination: exactly the files it should have, and nothing odd in them."""
 
+import json
 import re
 import stat
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from tests import projects
 from tests.combinations import EVERYTHING, MINIMAL, MODULES, QUESTIONS, Combination, choices
-from tests.rendering.conftest import COMBINATIONS
+from tests.rendering.conftest import COMBINATIONS, files
 from tests.rendering.expected import CONDITIONS, faults, owner
 
 # `${{ }}` is GitHub's, `${#name[@]}` is the shell's, and f-strings double braces without a blank.
@@ -23,7 +25,7 @@ BINARY = (".parquet", ".png", ".ico", ".gz", ".zst")
 def texts(project: Path) -> dict[str, str]:
     return {
         path: content.decode("utf-8")
-        for path, content in projects.files(project).items()
+        for path, content in files(project).items()
         if not path.endswith(BINARY)
     }
 
@@ -46,7 +48,20 @@ def test_every_answer_is_rendered_and_every_two_meet() -> None:
 
 
 def test_has_the_expected_folders_and_no_other(combination: Combination, project: Path) -> None:
-    assert faults(combination, projects.files(project)) == []
+    assert faults(combination, files(project)) == []
+
+
+def test_the_program_renders_what_these_tests_read(
+    template: Path, everything: Path, tmp_path: Path
+) -> None:
+    """They leave out what Copier works out again and again."""
+    answers = {"project_name": projects.PROJECT_NAME, **EVERYTHING.answers()}
+    given = tmp_path / "answers.yml"
+    given.write_text(json.dumps(answers), encoding="utf-8")
+    copier = Path(sys.executable).with_name("copier")
+    options = ("--defaults", "--quiet", "--data-file", given)
+    projects.run(copier, "copy", *options, template, tmp_path / "project", cwd=tmp_path)
+    assert projects.files(tmp_path / "project") == files(everything)
 
 
 def test_every_expected_path_is_rendered_by_some_combination(
@@ -56,7 +71,7 @@ def test_every_expected_path_is_rendered_by_some_combination(
     for provider in choices("ci_provider"):
         everything = replace(EVERYTHING, ci_provider=provider)
         project = projects.render(template, tmp_path / provider, **everything.answers())
-        unclaimed -= {owner(path) for path in projects.files(project)}
+        unclaimed -= {owner(path) for path in files(project)}
     assert sorted(unclaimed) == []
 
 
@@ -122,13 +137,13 @@ def test_text_is_tidy(project: Path) -> None:
 
 
 def test_only_scripts_can_be_executed(project: Path) -> None:
-    for path, content in projects.files(project).items():
+    for path, content in files(project).items():
         executable = bool((project / path).stat().st_mode & stat.S_IXUSR)
         assert executable == content.startswith(b"#!"), path
 
 
 def test_paths_suit_windows_and_macos(project: Path) -> None:
-    paths = list(projects.files(project))
+    paths = list(files(project))
     assert len({path.lower() for path in paths}) == len(paths), "two paths differ only in case"
     for path in paths:
         assert len(path) <= 150, f"{path} is too long for a checkout below a deep folder"

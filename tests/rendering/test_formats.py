@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from tests import projects
 from tests.combinations import Combination
 from tests.projects import clean_environment, run
+from tests.rendering.conftest import files
 from tests.rendering.test_python import tool
 
 YAMLLINT = """
@@ -34,7 +34,7 @@ SECRETS = {
 
 
 def named(project: Path, *suffixes: str) -> list[str]:
-    return [path for path in projects.files(project) if path.endswith(suffixes)]
+    return [path for path in files(project) if path.endswith(suffixes)]
 
 
 # What was looked at already, by its content: combinations share most of these files.
@@ -85,7 +85,7 @@ def compose(project: Path, **variables: str) -> str:
 
 def of_compose(project: Path) -> list[str]:
     """The files of which compose makes its configuration."""
-    return [".env.example", *(path for path in projects.files(project) if "compose" in path)]
+    return [path for path in files(project) if "compose" in path]
 
 
 def test_compose_is_valid_with_the_secrets(project: Path) -> None:
@@ -95,11 +95,11 @@ def test_compose_is_valid_with_the_secrets(project: Path) -> None:
 
 
 def test_compose_refuses_to_start_without_a_secret(combination: Combination, project: Path) -> None:
-    if not is_new("refusal", project, *of_compose(project)):
-        return
     example = (project / ".env.example").read_text(encoding="utf-8")
     secrets = {name: value for name, value in SECRETS.items() if name in example}
     assert len(secrets) == (6 if "redis" in combination.modules else 4)
+    if not is_new(f"refusal without {', '.join(secrets)}", project, *of_compose(project)):
+        return
     for missing in secrets:
         given = {name: value for name, value in secrets.items() if name != missing}
         for variables in (given, given | {missing: ""}):
@@ -149,9 +149,7 @@ def test_ci_refuses_what_a_person_forgets(combination: Combination, project: Pat
         combination.ci_provider
     )
     if path is None:
-        assert not [
-            name for name in projects.files(project) if name.startswith(".git") and "/" in name
-        ]
+        assert not [name for name in files(project) if name.startswith(".git") and "/" in name]
         return
     text = (project / path).read_text(encoding="utf-8")
     for demanded in ("<<<<<<<", "ruff check", "ruff format", "mypy", "migrations", "pytest"):

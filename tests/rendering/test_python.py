@@ -2,16 +2,15 @@
 
 import ast
 import re
-import shutil
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
-import pytest
-
-from tests import projects
+from tests.checker import check_types
 from tests.combinations import Combination
-from tests.projects import CACHE, PACKAGE, clean_environment, run
+from tests.projects import PACKAGE, clean_environment, run
+from tests.rendering.conftest import files
 
 # Used without an import of their own: uvicorn serves app.py from the command line, pytz turns
 # DuckDB's times with a zone into Python's, and of the extension only a file is loaded.
@@ -50,17 +49,9 @@ def test_passes_its_own_linter(project: Path, environment: Path) -> None:
 
 
 def test_passes_its_own_type_checker(
-    combination: Combination,
-    project: Path,
-    environment: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    combination: Combination, project: Path, environment: Path
 ) -> None:
-    """Each combination in turn at one path, so that the checker's cache serves them all."""
-    stage = tmp_path_factory.getbasetemp() / f"types-{combination.python_version}"
-    shutil.rmtree(stage, ignore_errors=True)
-    shutil.copytree(project, stage)
-    mypy: list[str | Path] = [environment / "bin" / "mypy", "--cache-dir", CACHE / "mypy"]
-    run(*mypy, "--python-executable", environment / "bin" / "python", cwd=stage)
+    check_types(project, environment, python_version=combination.python_version)
 
 
 def deptry(project: Path, environment: Path, *options: str) -> None:
@@ -107,15 +98,25 @@ def test_every_development_dependency_is_used(project: Path) -> None:
     assert unused == set()
 
 
+@cache
+def _imports(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Line, level and module of each import; combinations share most files."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, 0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.lineno, node.level, node.module or ""))
+    return tuple(found)
+
+
 def _imported(project: Path) -> set[str]:
-    found = set()
-    for path in project.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                found.add(node.module.partition(".")[0])
-    return found
+    return {
+        module.partition(".")[0]
+        for path in project.rglob("*.py")
+        for _, level, module in _imports(path.read_text(encoding="utf-8"))
+        if level == 0
+    }
 
 
 def test_managed_code_never_imports_yours(project: Path) -> None:
@@ -124,14 +125,13 @@ def test_managed_code_never_imports_yours(project: Path) -> None:
     data_layer = package / "data_layer"
     for path in data_layer.rglob("*.py"):
         depth = len(path.relative_to(data_layer).parts)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom):
-                assert node.level <= depth, f"{path}:{node.lineno} imports from outside data_layer"
-                assert (node.module or "").partition(".")[0] != PACKAGE, f"{path}:{node.lineno}"
+        for line, level, module in _imports(path.read_text(encoding="utf-8")):
+            assert level <= depth, f"{path}:{line} imports from outside data_layer"
+            assert module.partition(".")[0] != PACKAGE, f"{path}:{line}"
     market = re.compile(rf"^\s*(from|import)\s+({PACKAGE}\.(?!data_layer)|tests\.(?!data_layer))")
     for path in (project / "tests" / "data_layer").rglob("*.py"):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            assert not market.match(line), f"{path}:{number}: {line}"
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            assert not market.match(text), f"{path}:{number}: {text}"
 
 
 def test_carries_the_answers(combination: Combination, project: Path) -> None:
@@ -148,5 +148,5 @@ def test_carries_the_answers(combination: Combination, project: Path) -> None:
     assert not pipelines or image in "".join(path.read_text("utf-8") for path in pipelines)
     # What belongs to a provider stands in folders and files named after it.
     for provider in ("github", "gitlab"):
-        owned = [path for path in projects.files(project) if path.startswith(f".{provider}")]
+        owned = [path for path in files(project) if path.startswith(f".{provider}")]
         assert bool(owned) == (combination.ci_provider == provider), owned

@@ -9,6 +9,7 @@ import copier
 import psycopg
 import pytest
 
+from tests.checker import check_types
 from tests.combinations import MODULES
 from tests.markdown import dead_links
 from tests.projects import commit_all, files, git, render, run
@@ -321,4 +322,4 @@ def test_the_command_is_linted_and_typed_like_the_layer(
     adoption = "src/my_project/data_layer/adoption"
     typed("ruff", "check", "--no-cache", adoption)
     typed("ruff", "format", "--no-cache", "--check", adoption)
-    typed("mypy", adoption)
+    check_types(project, environment, adoption)

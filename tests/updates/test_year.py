@@ -10,10 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.checker import check_types
 from tests.combinations import MODULES, Combination
 from tests.conftest import Renderer
 from tests.engines.timescaledb import timescaledb
-from tests.projects import CACHE, commit_all, files, git, locked
+from tests.projects import commit_all, files, git
 from tests.updates.conftest import Typed, begin, conflicts, database, is_yours, update
 from tests.updates.edits import edit
 
@@ -117,7 +118,11 @@ def test_modules_go_and_come_back(
     tmp_path: Path,
     going: tuple[str, ...],
 ) -> None:
-    """Code that equals a new project's needs no second proof; its history and its data do."""
+    """Code that equals a new project's needs no second proof; its history and its data do.
+
+    Types of that code: tests/rendering. So of the history alone, where it is longest and nothing
+    stays that it could import.
+    """
     project = tmp_path / "project"
     shutil.copytree(edited, project)
     managed, _ = of(project)
@@ -146,8 +151,8 @@ def test_modules_go_and_come_back(
     assert without_answers(of(project)[0]) == without_answers(of(fresh)[0])
     assert code(project) == code(fresh)
     migrate()
-    with locked(CACHE / "mypy-year.lock"):
-        typed("mypy", "--cache-dir", CACHE / "mypy-year")
+    if not staying:
+        check_types(project, environment)
 
     for module in going:
         back = said(typed(*CLI, "modules", "add", module).stdout)

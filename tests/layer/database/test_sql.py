@@ -138,7 +138,7 @@ async def test_streams_that_are_dropped_cost_their_connection_and_no_more(
 ) -> None:
     for _ in range(20):
         async with database.read_only() as session:
-            async for _row in stream(session, COUNT_TO, AsModel, last=1_000_000, words=None):
+            async for _row in stream(session, COUNT_TO, AsModel, last=100_000, words=None):
                 break
     async with database.read_only() as session:
         assert await session.scalar(select(1)) == 1

@@ -255,7 +255,9 @@ def running(saved: Shop) -> subprocess.Popen[str]:
     """A backup that stands still in its midst."""
     large = saved.server.data / "large"
     with large.open("wb") as file:
-        file.truncate(8 << 30)  # zeros that take no room, and a second to copy
+        # What compresses to nothing comes into the repository at the end of the file only.
+        file.write(os.urandom(16 << 20))
+        file.truncate(8 << 30)  # zeros that take no room, and seconds to copy
     own(large, saved.server.data)
     before = set(saved.repository.rglob("*"))
     program = subprocess.Popen(
@@ -268,6 +270,7 @@ def running(saved: Shop) -> subprocess.Popen[str]:
     copied = ("large*", "pg_data/*")
     saved.wait(lambda: {one for name in copied for one in saved.repository.rglob(name)} - before)
     os.killpg(program.pid, signal.SIGSTOP)
+    os.truncate(large, 0)  # which ends it for who has it open, too
     large.unlink()
     return program
 
