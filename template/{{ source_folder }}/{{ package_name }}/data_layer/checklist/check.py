@@ -1,8 +1,12 @@
 """What a check is: one demand of the standard that a running project can be asked about."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypeAlias, TypeVar
+
+Facts = TypeVar("Facts")
 
 
 class Verdict(StrEnum):
@@ -49,6 +53,9 @@ def failed(evidence: str, remedy: str) -> Finding:
     return Finding(Verdict.FAILED, evidence, remedy)
 
 
+Probe: TypeAlias = Callable[[], Awaitable[Finding]]
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One demand of the standard with the probe that asks the running project about it.
@@ -63,6 +70,32 @@ class Check:
 
     id: str
     title: str
-    probe: Callable[[], Awaitable[Finding]]
+    probe: Probe
     required: bool = True
     of_repository: bool = False
+
+
+def survey(
+    ask: Callable[[], Awaitable[Facts | Finding]],
+) -> Callable[[Callable[[Facts], Finding]], Probe]:
+    """Ask once for all checks of one report; what it returns makes a probe of a judgement.
+
+    A judgement runs in a thread, so it may read files and run programs.
+
+    Args:
+        ask: learns the facts, or finds the one thing that is to be said of every check. What it
+            raises fails them all.
+    """
+    asked: list[asyncio.Future[Facts | Finding]] = []
+
+    def judged(judge: Callable[[Facts], Finding]) -> Probe:
+        async def probe() -> Finding:
+            if not asked:
+                asked.append(asyncio.ensure_future(ask()))
+            # A check that runs out of time must not take the answer from the others.
+            seen = await asyncio.shield(asked[0])
+            return seen if isinstance(seen, Finding) else await asyncio.to_thread(judge, seen)
+
+        return probe
+
+    return judged
