@@ -1,6 +1,6 @@
 """The executable adoption checklist: what a check is, how checks run, how they are reported."""
 
-from .check import Check, Finding, Verdict, advice, failed, once, passed
+from .check import Check, Finding, Verdict, advice, failed, once, passed, survey
 from .report import as_json, as_markdown, as_prometheus, print_table, remedies, summary
 from .runner import Report, Result, run
 
@@ -21,4 +21,5 @@ __all__ = [
     "remedies",
     "run",
     "summary",
+    "survey",
 ]

@@ -104,7 +104,7 @@ class FileCache:
             # Between the listing and this it may be dropped, or completed under its name.
             with contextlib.suppress(FileNotFoundError):
                 about = path.stat()
-                # A copy of a file `a.new` is one; a part that is being made is hidden.
+                # A file `a.new` may be copied; a part that is being made is hidden, too.
                 being_made = path.name.startswith(".") and path.suffix == NEW
                 if path.is_file() and not being_made:
                     found.append((about.st_mtime_ns, about.st_size, path))

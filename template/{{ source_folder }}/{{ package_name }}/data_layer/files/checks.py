@@ -1,12 +1,11 @@
 """What `check` asks about the data tree: DL-FI."""
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from ..atomic import leftovers
-from ..checklist import Check, Finding, advice, failed, passed
+from ..checklist import Check, Finding, advice, failed, passed, survey
 from ..git import answer, is_repository
 from ..project import root
 from ..series import InvalidSeriesName, SeriesName
@@ -27,10 +26,6 @@ _OUT = ("{}/a.parquet", "{}/deep/er/b c.csv", "{}/samples/c.json", "{}/.d", "{}/
 _IN = ("samples/a.csv", "samples/deep/b c.parquet", "README.md")
 
 
-# What git tracks, and what the repository's README says.
-OF_REPOSITORY = (2, 3, 6)
-
-
 def files_checks(*, every_hash: bool = False) -> list[Check]:
     """The checks of the data tree, in the order of the report.
 
@@ -38,26 +33,43 @@ def files_checks(*, every_hash: bool = False) -> list[Check]:
         every_hash: read every recorded file for its hash, not only those changed since.
     """
 
-    def check(number: int, title: str, judge: Callable[[], Finding], required: bool) -> Check:
-        probe = partial(asyncio.to_thread, judge)
-        return Check(f"DL-FI-{number:02}", title, probe, required, number in OF_REPOSITORY)
+    async def ask() -> DataTree:
+        return DataTree.of_settings()
 
+    asked = survey(ask)
+    recorded = partial(_manifest, every_hash=every_hash)
     return [
-        check(1, "The data tree is there", _tree, True),
-        check(2, "git tracks only samples and READMEs of the data tree", _git_strategy, True),
-        check(3, "Files in git keep to the size guidelines", _sizes, True),
-        check(4, "Time series files are named by the convention", _names, True),
-        check(5, "Time series have neither gaps nor overlaps", _coverage, False),
-        check(6, "data/README.md documents every source", _sources, True),
-        check(7, "Recorded files are what was recorded", partial(_manifest, every_hash), True),
-        check(8, "The remote answers", _remote, True),
-        check(9, "The cache keeps to its size", _cache, True),
-        check(10, "No write was left half done", _leftovers, False),
+        Check("DL-FI-01", "The data tree is there", asked(_tree)),
+        Check(
+            "DL-FI-02",
+            "git tracks only samples and READMEs of the data tree",
+            asked(_git_strategy),
+            of_repository=True,
+        ),
+        Check(
+            "DL-FI-03",
+            "Files in git keep to the size guidelines",
+            asked(_sizes),
+            of_repository=True,
+        ),
+        Check("DL-FI-04", "Time series files are named by the convention", asked(_names)),
+        Check(
+            "DL-FI-05",
+            "Time series have neither gaps nor overlaps",
+            asked(_coverage),
+            required=False,
+        ),
+        Check(
+            "DL-FI-06", "data/README.md documents every source", asked(_sources), of_repository=True
+        ),
+        Check("DL-FI-07", "Recorded files are what was recorded", asked(recorded)),
+        Check("DL-FI-08", "The remote answers", asked(_remote)),
+        Check("DL-FI-09", "The cache keeps to its size", asked(_cache)),
+        Check("DL-FI-10", "No write was left half done", asked(_leftovers), required=False),
     ]
 
 
-def _tree() -> Finding:
-    tree = DataTree.of_settings()
+def _tree(tree: DataTree) -> Finding:
     if missing := tree.missing():
         return failed(
             f"{tree.root} lacks {', '.join(missing)}.",
@@ -66,8 +78,8 @@ def _tree() -> Finding:
     return passed(f"{tree.root} has {', '.join(Folder)}.")
 
 
-def _git_strategy() -> Finding:
-    project, tree = root().resolve(), DataTree.of_settings()
+def _git_strategy(tree: DataTree) -> Finding:
+    project = root().resolve()
     if not tree.root.is_relative_to(project):
         return passed(f"{tree.root} is outside of the project, where git doesn't look.")
     if not is_repository(project):
@@ -100,8 +112,8 @@ def _git_strategy() -> Finding:
     return passed("git ignores all of the data tree but samples and READMEs.")
 
 
-def _sizes() -> Finding:
-    judged = sizes.judge(root().resolve(), DataTree.of_settings())
+def _sizes(tree: DataTree) -> Finding:
+    judged = sizes.judge(root().resolve(), tree)
     if judged.refused:
         return failed(
             _some(judged.refused, " "),
@@ -118,8 +130,7 @@ def _sizes() -> Finding:
     )
 
 
-def _names() -> Finding:
-    tree = DataTree.of_settings()
+def _names(tree: DataTree) -> Finding:
     wrong, unlike, right = [], [], 0
     for path in tree.files(Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
         try:
@@ -140,8 +151,7 @@ def _names() -> Finding:
     return passed(f"Files named as time series: {right}; none is named wrong.")
 
 
-def _coverage() -> Finding:
-    tree = DataTree.of_settings()
+def _coverage(tree: DataTree) -> Finding:
     told = []
     for folder in (Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
         names = series_names(tree.files(folder))
@@ -159,8 +169,7 @@ def _coverage() -> Finding:
     return passed("No series lacks a day between its files or has one twice.")
 
 
-def _sources() -> Finding:
-    tree = DataTree.of_settings()
+def _sources(tree: DataTree) -> Finding:
     readme = tree.root / README
     if not readme.is_file():
         return failed(f"There is no {readme}.", "Run `files init`, and add a line for each source.")
@@ -182,8 +191,7 @@ def _sources() -> Finding:
     return passed("Every source of the manifest, of the names and of the samples is named.")
 
 
-def _manifest(every_hash: bool) -> Finding:
-    tree = DataTree.of_settings()
+def _manifest(tree: DataTree, every_hash: bool) -> Finding:
     entries = Manifest(tree).entries()
     wrong = []
     read = 0
@@ -208,28 +216,27 @@ def _manifest(every_hash: bool) -> Finding:
     return passed(f"Recorded files: {len(entries)}, of which {read} were read for their hash.")
 
 
-def _remote() -> Finding:
+def _remote(tree: DataTree) -> Finding:
     settings = load(FilesSettings)
     if settings.remote_url is None:
         return passed("No remote is set.")
     try:
-        Remote.of_settings(settings).answers()
+        Remote(settings, tree).answers()
     except FilesError as error:
         return failed(str(error), "Look at FILES_REMOTE_URL, at the credentials, at the network.")
     return passed("The remote lists its files.")
 
 
-def _cache() -> Finding:
+def _cache(tree: DataTree) -> Finding:
     settings = load(FilesSettings)
-    used = remote_cache(DataTree.of_settings(settings), settings).used()
+    used = remote_cache(tree, settings).used()
     evidence = f"Copies of remote files take {readable(used)} of {readable(settings.cache_size)}."
     if used > settings.cache_size:
         return failed(evidence, "Run `files prune-cache`, or raise FILES_CACHE_SIZE.")
     return passed(evidence)
 
 
-def _leftovers() -> Finding:
-    tree = DataTree.of_settings()
+def _leftovers(tree: DataTree) -> Finding:
     left = [_within(tree, path) for path in leftovers(tree.root)]
     if left:
         return advice(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,7 @@ _ALMOST = re.compile(
     r"|_(tick|[0-9]+(ms|s|m|min|h|d|w|mo|y))_[^_]*[0-9][^_]*(_[^_]*)?$",
     re.IGNORECASE,
 )
+_ONE_DAY = timedelta(days=1)
 
 
 class Gap(NamedTuple):
@@ -63,19 +65,14 @@ def series_names(paths: Iterable[Path]) -> list[SeriesName]:
     """The names of those files that follow the convention."""
     found = []
     for path in paths:
-        try:
+        with suppress(InvalidSeriesName):
             found.append(SeriesName.parse(path.name))
-        except InvalidSeriesName:
-            continue
     return found
 
 
 def looks_like_series(name: str) -> bool:
     """Whether a name, right or wrong, was meant as that of a time series."""
     return _ALMOST.search(name.removesuffix(".gz").rpartition(".")[0]) is not None
-
-
-_ONE_DAY = timedelta(days=1)
 
 
 def _by_series(names: Iterable[SeriesName]) -> Iterator[tuple[Series, list[SeriesName]]]:

@@ -98,8 +98,8 @@ def fetch(
     Args:
         download: what to fetch.
         tree: where it belongs.
-        headers: sent with every request, such as `Authorization`, but to no other host that the
-            first redirects to; they are recorded nowhere.
+        headers: sent with every request, such as `Authorization`, but not to another host to which
+            the first redirects; they are recorded nowhere.
         attempts: how often to try while the server does not answer, answers with 408, 429 or 5xx,
             or cuts the connection. A cut download goes on where it broke if the server names the
             version of the file, and begins again if not. The pauses grow from half a second on,
@@ -202,7 +202,7 @@ class _Transfer:
             _TryAgain: it did not all come, or it does not continue the beginning.
         """
         received = self.part.stat().st_size if self.etag else 0
-        # Compressed for the way, a file has other bytes, and a range of them is no part of it.
+        # A compressed answer has other bytes than the file: a range of it is no part of the file.
         asked = {"Accept-Encoding": "identity"}
         if received:
             asked |= {"Range": f"bytes={received}-", "If-Range": self.etag}

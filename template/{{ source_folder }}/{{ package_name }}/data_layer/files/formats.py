@@ -44,8 +44,8 @@ def write(path: Path, rows: Any, *, schema: Any = None) -> int:
     """Write a table in the format of the path's suffix, and return how many rows it has.
 
     The file appears under its name only when it is complete and on the disk. Parquet and Feather
-    are compressed with zstd and keep the schema, time zones included, except that Parquet counts
-    seconds as milliseconds. CSV keeps what its reader is told: pass the same schema to `batches`.
+    are compressed with zstd and keep the schema, time zones included, except that Parquet keeps
+    seconds as milliseconds. A CSV holds no types: pass the same schema to `batches`.
 
     Args:
         path: its suffix is `.parquet`, `.feather` or `.csv`.
@@ -208,7 +208,7 @@ def _demand_json(path: Path) -> None:
 
 
 def _dataset(path: Path, kind: str, schema: Any, nulls: Sequence[str]) -> Any:
-    # Not above: it brings pandas where that is installed, and every command would wait a second.
+    # Here, since it imports pandas where that is installed: a second, for every command.
     from pyarrow import dataset
 
     how: Any = kind

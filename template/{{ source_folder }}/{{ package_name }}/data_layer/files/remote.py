@@ -113,7 +113,7 @@ class Remote:
         """Ask the remote for one page of its paths.
 
         Raises:
-            FilesError: it does not answer, or not us.
+            FilesError: it does not answer, or refuses us.
         """
         with _sentences("the remote"):
             store = _store(self._url, BRIEF, {"max_retries": 1})
@@ -161,7 +161,7 @@ def _sentences(name: str) -> Iterator[None]:
             raise FilesError(f"The remote has no {name}.") from None
         words = said.groups() if said else [str(error).strip()]
         reason = ": ".join(part.partition("\n")[0] for part in words)
-        # Without credentials it asks the machine for a role, at an address that only clouds have.
+        # Without credentials obstore asks the machine for a role, at an address of clouds.
         if "Missing AccessKeyId" in reason or "/latest/" in reason or "metadata" in reason:
             reason = (
                 "no credentials were found; set the provider's variables, such as "

@@ -24,17 +24,33 @@ Folder = Annotated[Path, typer.Option(help="The data directory to fill; it must 
 
 
 def backup_commands(checks: Checks) -> typer.Typer:
-    """The group `backup`.
-
-    Args:
-        checks: what the drill asks of the copy.
-    """
+    """The group `backup`; `checks` are what the drill asks of the copy."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
     @group.command()
     def status() -> None:
         """What can be restored: the backups, the WAL between them, the last drill."""
-        _status()
+        settings = load(BackupSettings)
+        tool = tool_of(settings)
+        backups = tool.backups()
+        table = Table(show_edge=False, pad_edge=False, header_style="bold")
+        for column in ("Backup", "Kind", "Restorable from", "MB", "First WAL"):
+            table.add_column(column, no_wrap=True)
+        for one in backups:
+            moment = f"{one.stopped.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            table.add_row(one.label, one.kind, moment, f"{one.size / 1e6:.1f}", one.start)
+        Console().print(table)
+        for sentence in _gap(settings, tool, backups):
+            typer.echo(sentence)
+        if backups:
+            days = (datetime.now(UTC) - backups[0].stopped).total_seconds() / 86_400
+            typer.echo(f"{days:.1f} days back, of {settings.retention_days}; by {tool.name}.")
+        last = read(settings.report())
+        if last is None:
+            typer.echo("No drill yet; type `backup drill`.")
+        else:
+            result = "succeeded" if last["ok"] else "FAILED"
+            typer.echo(f"The drill of {last['started']} {result}.")
 
     @group.command()
     def prepare() -> None:
@@ -155,27 +171,3 @@ def _gap(settings: BackupSettings, tool: Tool, backups: list[Backup]) -> list[st
     else:
         names = gap(backups, tool.archive(), *of)
     return [f"The archive lacks {in_words(names)}."] if names else []
-
-
-def _status() -> None:
-    settings = load(BackupSettings)
-    tool = tool_of(settings)
-    backups = tool.backups()
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for column in ("Backup", "Kind", "Restorable from", "MB", "First WAL"):
-        table.add_column(column, no_wrap=True)
-    for one in backups:
-        moment = f"{one.stopped.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row(one.label, one.kind, moment, f"{one.size / 1e6:.1f}", one.start)
-    Console().print(table)
-    for sentence in _gap(settings, tool, backups):
-        typer.echo(sentence)
-    if backups:
-        days = (datetime.now(UTC) - backups[0].stopped).total_seconds() / 86_400
-        typer.echo(f"{days:.1f} days back, of {settings.retention_days}; by {tool.name}.")
-    last = read(settings.report())
-    if last is None:
-        typer.echo("No drill yet; type `backup drill`.")
-    else:
-        result = "succeeded" if last["ok"] else "FAILED"
-        typer.echo(f"The drill of {last['started']} {result}.")

@@ -20,7 +20,7 @@ from .server import Server, connected, describe
 
 ATTEMPTS = 5
 
-# The tables of people: no system's, no extension's, and of a partitioned one the whole.
+# The application's tables: none of the system or an extension; a partitioned one as a whole.
 _TABLES = """
     SELECT n.nspname::text, c.relname::text
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -35,7 +35,7 @@ _TABLES = """
      ORDER BY 1, 2
 """
 
-# A row as text depends on these.
+# The text of a row depends on these settings.
 _SPELLING = """
     SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601';
     SET extra_float_digits = 1; SET bytea_output = 'hex'; SET row_security = off;

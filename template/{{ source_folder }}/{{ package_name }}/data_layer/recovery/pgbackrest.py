@@ -24,7 +24,7 @@ _WHOLE = re.compile(rf"({SEGMENT.pattern})-[0-9a-f]{{40}}(?:\.\w+)?")
 OTHER_ERROR = 99
 TYPES = {Kind.FULL: "full", Kind.INCREMENTAL: "incr"}
 
-# Of a request that an object store refused it says every header, and then the answer, in XML.
+# Where an object store refuses a request, it prints every header, then the answer in XML.
 _REFUSED = re.compile(r"HTTP request failed with (\d+)")
 _ANSWER = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
 _REMEDIES = (
@@ -105,7 +105,7 @@ class PgBackRest:
         )
 
     def _beside_server(self) -> dict[str, str]:
-        """How pgBackRest gets to the server, by a socket; called elsewhere, it knows."""
+        """How pgBackRest gets to the server, by a socket; elsewhere its configuration says so."""
         if len(shlex.split(self._settings.command)) > 1:
             return {}
         url = self._settings.connection()
@@ -179,7 +179,7 @@ class PgBackRest:
         return "The stanza is made. Restart the server: it archives from then on."
 
     def run(self, kind: Kind) -> Backup:
-        # Asked before a full one too: what can't be read is said there, and no more than that.
+        # Asked before a full backup too: of what can't be read it says no more than that.
         if not self.backups() and kind is Kind.INCREMENTAL:
             # pgBackRest would make a full one instead, with no more than a warning.
             raise RecoveryError("There is no full backup yet; type `backup run full` first.")
@@ -189,7 +189,7 @@ class PgBackRest:
     def verify(self) -> list[str]:
         # Its exit code is 0 whatever it finds; its text is empty when all is well.
         verify = ("Reading the repository", "verify", "--output=text")
-        # It warns of what a backup left that was ended, which the next one takes up or removes.
+        # Its warnings are of what an interrupted backup left; the next one uses or removes that.
         said = self._call(*verify, PGBACKREST_LOG_LEVEL_CONSOLE="error").split()
         if not said:
             return []

@@ -27,7 +27,7 @@ POLL = 0.1
 STOP_TIMEOUT = 300
 _LAST = re.compile(r"last completed transaction was at log time (.+)")
 
-# Of the configuration that was restored, nothing may lead the copy to anybody.
+# Nothing in the restored configuration may connect the copy to another server.
 _SHUT_OFF = {
     "listen_addresses": "",
     "archive_mode": "off",
@@ -138,7 +138,7 @@ def scratch_server(
 
 
 def _wait(process: subprocess.Popen[bytes], server: ScratchServer) -> None:
-    """Until it takes writes: a start that is reported as done may still end in its recovery."""
+    """Wait until it takes writes: a server that has started may still end in its recovery."""
     address = server.url("postgres").set(drivername="postgresql").render_as_string()
     while process.poll() is None:
         try:

@@ -195,7 +195,7 @@ class Cache(Listener):
 
     def _forget(self, key: Key) -> None:
         if key.entity == SOURCE:
-            # The mark of an entry or a load tells that it is older.
+            # An entry or a load whose mark holds the count of before is old.
             self._changes[key.identifier] += 1
             return
         name = (key.entity, key.version, key.identifier)

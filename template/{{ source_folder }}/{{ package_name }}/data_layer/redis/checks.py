@@ -1,8 +1,6 @@
 """What `check` asks about Redis: DL-RD."""
 
-import asyncio
 import ipaddress
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import RedisCluster
 
-from ..checklist import Check, Finding, advice, failed, passed
+from ..checklist import Check, Finding, advice, failed, passed, survey
 from ..database.checks import KNOWN_PASSWORDS
 from ..settings import load
 from .address import Address, Topology
@@ -23,7 +21,7 @@ from .settings import RedisSettings
 OLDEST = {"valkey": (8, 0), "redis": (7, 2)}
 # A sample that takes a server some milliseconds, whatever it holds.
 SAMPLE = 2_000
-# Below that many reads a rate says nothing; below that rate a cache costs more than it saves.
+# With fewer reads a rate says nothing; at a lower rate a cache costs more than it saves.
 ENOUGH_READS = 1_000
 POOR_RATE = 0.5
 # Seconds.
@@ -56,28 +54,16 @@ class Facts:
 
 
 def redis_checks() -> list[Check]:
-    """The checks of the cache, in the order of the report; Redis is asked once for them all."""
-    asked: list[asyncio.Task[Facts]] = []
-
-    def check(
-        identifier: str, title: str, judge: Callable[[Facts], Finding], *, required: bool = True
-    ) -> Check:
-        async def probe() -> Finding:
-            if not asked:
-                asked.append(asyncio.create_task(ask(load(RedisSettings))))
-            # A check that runs out of time must not take the answer from the others.
-            return judge(await asyncio.shield(asked[0]))
-
-        return Check(identifier, title, probe, required)
-
+    """The checks of the cache, in the order of the report."""
+    asked = survey(lambda: ask(load(RedisSettings)))
     return [
-        check("DL-RD-01", "Redis answers, and is a supported version", _version),
-        check("DL-RD-02", "The cache is bounded and evicts by allkeys-lru", _memory),
-        check("DL-RD-03", "Redis is private: a password, and TLS or this machine", _access),
-        check("DL-RD-04", "The cache is worth it", _rates, required=False),
-        check("DL-RD-05", "Every key has the format and expires", _hygiene),
-        check("DL-RD-06", "What is to be persistent is persisted", _persistence),
-        check("DL-RD-07", "Replicas and cluster are in order", _replication),
+        Check("DL-RD-01", "Redis answers, and is a supported version", asked(_version)),
+        Check("DL-RD-02", "The cache is bounded and evicts by allkeys-lru", asked(_memory)),
+        Check("DL-RD-03", "Redis is private: a password, and TLS or this machine", asked(_access)),
+        Check("DL-RD-04", "The cache is worth it", asked(_rates), required=False),
+        Check("DL-RD-05", "Every key has the format and expires", asked(_hygiene)),
+        Check("DL-RD-06", "What is to be persistent is persisted", asked(_persistence)),
+        Check("DL-RD-07", "Replicas and cluster are in order", asked(_replication)),
     ]
 
 
@@ -215,9 +201,9 @@ def _replication(facts: Facts) -> Finding:
 
 
 def patient(settings: RedisSettings) -> RedisSettings:
-    """The same servers, which are given more time than a request has.
+    """The same servers, with longer timeouts than a request has.
 
-    Other checks compute beside these, and on a busy machine they hold up an answer for seconds.
+    Other checks run at the same time, and on a busy machine they delay an answer for seconds.
     """
     limits = ("timeout", "connect_timeout")
     return settings.model_copy(
@@ -244,7 +230,7 @@ async def ask(settings: RedisSettings) -> Facts:
             await client.initialize()
             infos, cluster, nodes = dict[str, Info](), Info(), client.get_primaries()
             for node in nodes:
-                # The checks tell of one that is down.
+                # CLUSTER INFO of another one tells of a master that is down.
                 with suppress(exceptions.ConnectionError, exceptions.TimeoutError):
                     infos[f"the server on {node.name}"] = await client.info(target_nodes=node)
                     cluster = await client.cluster_info(target_nodes=node)

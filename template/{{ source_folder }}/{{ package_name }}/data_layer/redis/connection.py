@@ -42,7 +42,7 @@ async def connect(
         settings: limits of time and connections.
         address: where Redis is, such as `settings.queue_address()`; the cache's without it.
         bounded: the caller itself ends an operation that takes too long, and begins no more than
-            `pool_size` at once. redis-py's own care for both costs a third of a GET.
+            `pool_size` at once. redis-py's own bounds on both cost a third of a GET.
     """
     place = address or settings.address()
     options: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The one way of live messages, jobs, results and sessions into JSON."""
+"""How live messages, jobs, results and sessions become JSON."""
 
 import json
 import math

@@ -14,6 +14,8 @@ SHORTEST_LIFE, LONGEST_LIFE = timedelta(seconds=1), timedelta(days=366)
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _COMPANION = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# Of an entry in a stream. 20 digits may be more than the 64 bits that Redis takes.
+ENTRY_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,13 @@ class TimeToLive:
 
 
 def digest(identifier: str) -> str:
-    """An identifier of fixed length for one that is too long, or that nobody shall read."""
+    """A hash in the place of an identifier that is too long, or that nobody may read."""
     encoded = identifier.encode("utf-8", "surrogatepass")
     return f"sha256-{hashlib.sha256(encoded).hexdigest()}"
 
 
 def owner(text: str | bytes) -> Key:
-    """The key that a text is, or that it is the companion of.
+    """The key that this text is, or whose companion it is.
 
     Raises:
         InvalidKey: it is neither.

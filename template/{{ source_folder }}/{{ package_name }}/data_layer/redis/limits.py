@@ -61,8 +61,8 @@ class Decision:
 class Limiter:
     """Takes places in windows that slide exactly.
 
-    No stretch of time as long as the window lets more than `quota` through, whatever the clients'
-    clocks say and wherever windows begin. A refused attempt takes no place.
+    In any stretch of time as long as the window at most `quota` attempts pass, whatever clients'
+    clocks say. A refused attempt takes no place.
     """
 
     def __init__(self, store: Store, settings: LimitSettings | None = None) -> None:
@@ -71,7 +71,7 @@ class Limiter:
         self._script = script(store.client, "limit")
 
     async def take(self, limit: Limit, client: str) -> Decision:
-        """Take one place of `client`, if there is one; it takes `REDIS_TIMEOUT` at most.
+        """Take one place for `client`, if one is free; answers within `REDIS_TIMEOUT`.
 
         Args:
             limit: the policy.

@@ -5,7 +5,6 @@ that reconnects, and a process whose connection to Redis broke, read there what 
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,13 +16,10 @@ from ..settings import load
 from .connection import script
 from .errors import RedisUnavailable
 from .jsonable import dumps
-from .keys import TimeToLive
+from .keys import ENTRY_ID, TimeToLive
 from .listening import Listener
 from .settings import LiveSettings
 from .store import Store
-
-# With 20 digits it may be more than Redis takes, which no clock has come to.
-_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +31,7 @@ class Event:
 
     @property
     def order(self) -> tuple[int, int]:
-        """The id as what it is compared by."""
+        """The id as two numbers, by which events are compared."""
         milliseconds, _, sequence = self.id.partition("-")
         return int(milliseconds), int(sequence)
 
@@ -78,7 +74,7 @@ class Subscription:
             self._waiting = deque((*events, *later))
 
     def offer(self, event: Event) -> None:
-        """Give the client one more, unless it has it; let it go when it is too slow for that."""
+        """Give the client the event, unless it has it; end the subscription if it is too slow."""
         if self._ended or event.order <= self._last:
             return
         if len(self._waiting) < self._room:
@@ -88,7 +84,7 @@ class Subscription:
             self.end()
 
     def end(self) -> None:
-        """Let the client go; it still gets what waits for it."""
+        """End the subscription; the client still gets the events that wait for it."""
         self._ended = True
         self._news.set()
 
@@ -154,14 +150,11 @@ class Live(Listener):
 
         Raises:
             NotJson: JSON has no such value; nothing was sent.
-            RedisUnavailable: nobody may have got it.
+            RedisUnavailable: perhaps nobody got it.
         """
         key = self.key(channel)
-        arguments: list[str | int] = [
-            dumps(data, f"The message for {channel}"),
-            self._settings.kept,
-            self._ttl.milliseconds,
-        ]
+        text = dumps(data, f"The message for {channel}")
+        arguments: list[str | int] = [text, self._settings.kept, self._ttl.milliseconds]
         identifier: bytes = await self.store.run(lambda _: self._script(keys=[key], args=arguments))
         return identifier.decode()
 
@@ -201,7 +194,7 @@ class Live(Listener):
             ) from None
 
     async def _missed_by(self, client: Subscription, key: str, after: str) -> list[Event]:
-        events = await self._kept(key, after) if _ID.fullmatch(after) else []
+        events = await self._kept(key, after) if ENTRY_ID.fullmatch(after) else []
         if events and events[0].id == after:
             return events[1:]
         client.missed = True

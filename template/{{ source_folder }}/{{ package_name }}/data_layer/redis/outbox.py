@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..sagas import Deliver, Message, Target
+from .connection import Client
 from .jsonable import dumps
 from .keys import TimeToLive
 from .live import Live
@@ -36,13 +37,14 @@ def stream(*, kept: int = 100_000, ttl: TimeToLive = _DAY) -> Target:
                 payload = dumps(message.payload, f"A message of {message.topic}")
                 fields: dict[Any, Any] = {"id": message.id, "key": message.key, "payload": payload}
 
-                async def send() -> None:
-                    async with store.client.pipeline(transaction=True) as pipe:
+                async def send(client: Client) -> None:
+                    # Entered: the client of a cluster must know its nodes before the first command.
+                    async with client.pipeline(transaction=True) as pipe:
                         pipe.xadd(key, fields, maxlen=kept)
                         pipe.pexpire(key, ttl.milliseconds)
                         await pipe.execute()
 
-                await store.run(lambda _: send())
+                await store.run(send)
 
             yield append
 
@@ -70,7 +72,7 @@ def live() -> Target:
 
 
 def invalidation(of: UserData[Any] | Source) -> Target:
-    """A target that drops cached values, surely: a message waits until Redis has dropped them.
+    """A target that drops cached values without fail: a message waits until Redis has dropped them.
 
     Args:
         of: a policy, whose value with the message's key as identifier is dropped, or a source:
@@ -83,13 +85,10 @@ def invalidation(of: UserData[Any] | Source) -> Target:
             shared = Shared(store)
 
             async def drop(message: Message) -> None:
-                await shared.drop_now(
-                    [
-                        shared.source(of.name)
-                        if isinstance(of, Source)
-                        else store.key(of.entity, message.key, of.version)
-                    ]
-                )
+                if isinstance(of, Source):
+                    await shared.drop_now([shared.source(of.name)])
+                else:
+                    await shared.drop_now([store.key(of.entity, message.key, of.version)])
 
             yield drop
 

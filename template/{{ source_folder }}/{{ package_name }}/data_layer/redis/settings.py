@@ -17,8 +17,8 @@ class RedisSettings(Settings):
     """Connection, time limits and breaker of the cache, and the address of the queue.
 
     Attributes:
-        url: one server, a cluster or a master behind sentinels, as `address.EXAMPLES` shows. What
-            its query names wins over the fields below.
+        url: one server, a cluster or a master behind sentinels, as `address.EXAMPLES` shows. The
+            options in its query win over the fields below.
         password: used when the URL holds none, so that the URL may stand in tracked files.
         sentinel_password: of the sentinels, where they ask for one.
         queue_url: the server of the queue, which evicts nothing; None where there is no queue.
@@ -84,13 +84,31 @@ class LimitSettings(Settings):
     when_down: Literal["open", "closed"] = "open"
 
 
+class SessionSettings(Settings):
+    """`REDIS_SESSIONS_*`: how long people stay signed in.
+
+    Attributes:
+        idle: seconds without a request after which a session ends.
+        absolute: seconds after the login at which it ends in any case.
+        same_site: `lax` sends the cookie when somebody follows a link to this site, `strict` not
+            even then.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_SESSIONS_")
+
+    idle: int = Field(default=1800, ge=1, le=2_592_000)
+    absolute: int = Field(default=43_200, ge=1, le=31_536_000)
+    same_site: Literal["lax", "strict"] = "lax"
+
+
 class LiveSettings(Settings):
     """`REDIS_LIVE_*`: what is kept for those who come back, and how far a client may fall behind.
 
     Attributes:
         kept: events of one channel that Redis keeps, about.
         ttl: seconds after its last event that Redis forgets a channel.
-        buffer: events that wait for one client before it is let go; it comes back and resumes.
+        buffer: events that may wait for one client; one that is further behind is disconnected, and
+            resumes when it comes back.
     """
 
     model_config = SettingsConfigDict(env_prefix="REDIS_LIVE_")
@@ -109,14 +127,14 @@ class QueueSettings(Settings):
         max_jobs: waiting, delayed and running jobs together; the queue refuses more and drops none.
         max_job_bytes: of one job with its arguments, as JSON; the queue refuses a larger one.
         claim_after: seconds without a sign of life after which a worker's jobs go to another one.
-        max_deliveries: workers that may die over one job before it becomes a dead letter.
+        max_deliveries: how many workers may die in one job before it becomes a dead letter.
         concurrency: jobs that one worker runs at a time.
         shutdown_timeout: seconds that a worker which is told to stop gives its jobs to end.
         replicas: that must have a job before `send` returns; 0 with a single server or a cluster.
             With as many as there are, a failover loses no job that was sent.
         result_ttl: seconds that Redis keeps a result.
-        once_ttl: seconds during which a second job with the same idempotency key is the first one;
-            not less than `result_ttl`, since the two have one result.
+        once_ttl: seconds for which an idempotency key is remembered: a second job with it is not
+            done; not less than `result_ttl`, since the two have one result.
         max_dead_letters: kept; the oldest go first.
         retention: seconds after which Redis forgets a queue that nobody uses, dead letters too.
     """

@@ -21,7 +21,7 @@ from .store import Store
 logger = logging.getLogger(__name__)
 
 SOURCE = "cache-source"
-# Longer than any value stays that is computed from the source: without the state it is old.
+# Longer than any value that is computed from a source stays: without the state it counts as old.
 STATE = TimeToLive(timedelta(days=30))
 # Invalidations that wait for Redis; of further ones the time to live is the bound.
 PENDING = 100_000
@@ -90,8 +90,8 @@ class Shared:
     async def lease(self, wanted: Wanted, generation: bytes) -> tuple[str | None, Found | None]:
         """The lease to load, or what another process has loaded; neither when that takes too long.
 
-        Lease and look go together: between a look of its own and the lease another process could
-        have loaded, stored and given the lease back.
+        One call takes the lease and looks: between two calls another process could load, store and
+        give its lease back.
         """
         token = secrets.token_hex(8)
         loading = wanted.policy.loading
@@ -197,7 +197,7 @@ class Shared:
                 pipeline.delete(key.companion("lease"))
                 pipeline.delete(str(key))
         await pipeline.execute()
-        # Not sooner: whoever hears it must not find the old value in Redis. A key has no space.
+        # Last: whoever hears it must not find the old value in Redis. No key contains a space.
         await redis.publish(self.channel, " ".join(map(str, keys)))
 
     async def _end_lease(self, wanted: Wanted, lease: str, *stored: bytes | int) -> bool:

@@ -35,7 +35,7 @@ _DOWN = (
     exceptions.RedisClusterException,
     exceptions.TimeoutError,
 )
-# Such errors for which redis-py has no class: a full disk, missing replicas, another program's
+# The same, where redis-py has no class of its own: a full disk, missing replicas, another program's
 # script that does not end, missing rights in a script. A pipeline puts its own words before them.
 _AT_FAULT = re.compile(
     r"(?:^|caused error: )"
@@ -129,11 +129,11 @@ class Store:
 
         Args:
             operation: is given the client. Its keys come from `key`, and whatever it writes gets a
-                `TimeToLive`. It may run in part, or without anybody hearing of it.
+                `TimeToLive`. After an error it may have run in part, or to its end.
 
         Raises:
-            RedisUnavailable: Redis did not answer in time, or nobody asks it for the moment.
-                Go on without Redis.
+            RedisUnavailable: Redis did not answer in time, or the breaker is open. Go on without
+                Redis.
             redis.exceptions.ResponseError: the command itself is wrong.
         """
         self.counts["operations"] += 1

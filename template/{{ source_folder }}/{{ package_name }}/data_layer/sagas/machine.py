@@ -22,7 +22,7 @@ UNDO_ATTEMPTS = 10
 LONGEST_PAUSE = 3600.0
 LONGEST_REASON = 1000
 
-# Trying again does not help, and moving the money back would hide them.
+# Of the code: trying again does not help, and a compensation would hide them.
 MISTAKES = (
     *(TypeError, AttributeError, NameError, LookupError, AssertionError, NotImplementedError),
     *(ImportError, InvalidSaga, ArgumentError, InvalidRequestError, ProgrammingError),
@@ -129,13 +129,13 @@ def fail(saga: Saga[Any], row: SagaRow, hop: Hop, error: Exception, now: datetim
 
 
 def reopen(row: SagaRow, hop: Hop, now: datetime) -> bool:
-    """A call may have taken effect after its worker had lost the saga: undo it once more."""
+    """Undo a step once more whose call may have taken effect after its worker lost the saga."""
     if hop.is_undo or row.direction == "forward":
         return False  # whatever undoes the step comes after this effect
     record = _record(row, hop.step.name, now)
     if record.state in ("refused", "undone"):
         record.state = "begun"
-    # A worker that compensates it just now may have done so before this effect: take it away.
+    # A worker that compensates just now may have undone the step before this effect: fence it.
     resume(row, now)
     return True
 
@@ -156,7 +156,7 @@ def turn_back(saga: Saga[Any], row: SagaRow, now: datetime) -> bool:
 
 
 def settle(saga: Saga[Any], row: SagaRow, result: Any, now: datetime) -> str | None:
-    """Take what a parked saga hangs at as done by a person; the step's name, or None."""
+    """Count the step at which a saga is parked as done by a person; returns its name, or None."""
     step = current(saga, row)
     if step is None:
         return None

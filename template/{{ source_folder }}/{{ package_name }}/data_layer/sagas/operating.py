@@ -49,7 +49,9 @@ async def has_table(session: ReadSession, model: type[SagaRow] | type[OutboxRow]
 
 
 async def states(session: ReadSession) -> list[State]:
-    """All sagas, counted."""
+    """All sagas, counted; none where there is no table of them yet."""
+    if not await has_table(session, SagaRow):
+        return []
     kind = (SagaRow.name, SagaRow.version, SagaRow.status)
     late = _age(func.min(SagaRow.due_at))
     found = await session.execute(select(*kind, func.count(), late).group_by(*kind).order_by(*kind))
@@ -57,7 +59,9 @@ async def states(session: ReadSession) -> list[State]:
 
 
 async def backlog(session: ReadSession) -> list[Backlog]:
-    """The messages that are not delivered, by topic."""
+    """The messages that are not delivered, by topic; none where there is no outbox yet."""
+    if not await has_table(session, OutboxRow):
+        return []
     waiting, parked = (func.count().filter(one) for one in (~OutboxRow.parked, OutboxRow.parked))
     age = _age(func.min(OutboxRow.created_at))
     found = await session.execute(
@@ -67,7 +71,7 @@ async def backlog(session: ReadSession) -> list[Backlog]:
 
 
 async def find(session: ReadSession, status: Status | None, limit: int) -> Sequence[SagaRow]:
-    """Sagas with their steps, those first that changed last."""
+    """Sagas with their steps, the last changed first."""
     query = select(SagaRow).options(selectinload(SagaRow.steps))
     if status is not None:
         query = query.where(SagaRow.status == status)
@@ -89,7 +93,7 @@ async def retry(session: WriteSession, saga_id: UUID) -> None:
 
 
 async def resolve(session: WriteSession, saga_id: UUID, note: str, result: Any = None) -> str:
-    """Take the step at which a saga is parked as settled by a person; returns its name.
+    """Count the step at which a saga is parked as settled by a person; returns its name.
 
     On its way forward the step counts as done, with `result`; on its way back as undone.
 

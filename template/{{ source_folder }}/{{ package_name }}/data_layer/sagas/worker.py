@@ -138,7 +138,7 @@ class _Worker:
         if hop is not None:
             row.due_at = now + self._lease
             return hop
-        # A sign of life that is under way must not take the end of a pause for a lease.
+        # A sign of life that is under way must not overwrite the end of a pause.
         row.epoch += 1
         if row.status != "active":
             logger.info("Saga %s (%s) is %s.", row.id, row.name, row.status)
@@ -204,8 +204,8 @@ class _Worker:
 
     async def _record(self, claim: _Claim, hop: Hop, result: Any) -> Hop | None:
         """Write down what a remote call returned, in one transaction with a local step after it."""
-        # Once: a worker that dies in the local step has the call made again, and then the step
-        # must count as the one that its workers die in.
+        # In the first attempt alone: when a worker dies in the local step, the call is made again,
+        # and from then on the attempts at the local step must be counted for themselves.
         is_first = claim.row.attempts == 1
         local: Hop | None = None
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 Facts = TypeVar("Facts")
 
@@ -53,6 +53,9 @@ def failed(evidence: str, remedy: str) -> Finding:
     return Finding(Verdict.FAILED, evidence, remedy)
 
 
+Probe: TypeAlias = Callable[[], Awaitable[Finding]]
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One demand of the standard with the probe that asks the running project about it.
@@ -67,7 +70,7 @@ class Check:
 
     id: str
     title: str
-    probe: Callable[[], Awaitable[Finding]]
+    probe: Probe
     required: bool = True
     of_repository: bool = False
 
@@ -85,3 +88,26 @@ def once(ask: Callable[[], Coroutine[Any, Any, Facts]]) -> Callable[[], Awaitabl
         return await asyncio.shield(asked[0])
 
     return answer
+
+
+def survey(
+    ask: Callable[[], Coroutine[Any, Any, Facts | Finding]],
+) -> Callable[[Callable[[Facts], Finding]], Probe]:
+    """Ask once for all checks of one report; what it returns makes a probe of a judgement.
+
+    A judgement runs in a thread, so it may read files and run programs.
+
+    Args:
+        ask: learns the facts, or finds the one thing that is to be said of every check. What it
+            raises fails them all.
+    """
+    facts = once(ask)
+
+    def judged(judge: Callable[[Facts], Finding]) -> Probe:
+        async def probe() -> Finding:
+            seen = await facts()
+            return seen if isinstance(seen, Finding) else await asyncio.to_thread(judge, seen)
+
+        return probe
+
+    return judged

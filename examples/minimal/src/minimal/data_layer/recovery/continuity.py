@@ -15,8 +15,8 @@ def gap(
 ) -> list[str]:
     """The names of the files that are missing; one backup at least is needed.
 
-    What the server says that it archived last counts too, unless it is lost: the newest segment is
-    not missed by anything else.
+    What the server archived last counts too, where there is a server: nothing else would miss the
+    newest segment.
     """
     timeline = archive.timeline() if server is None else server.timeline
     last = "" if archiving is None else (archiving.last or "")[:24]

@@ -77,7 +77,7 @@ def run(
         doing: what is said while it runs, and when it fails.
         env: variables beside those of this process.
         user: an `account` to run as.
-        reason: finds in what a program said why it failed.
+        reason: takes from the output of a program why it failed.
 
     Raises:
         RecoveryError: it can't be run, or it failed; with the `reason`.

@@ -1,6 +1,6 @@
 """Which WAL segments a restore needs, and which of them are missing.
 
-The tools' own checks say "ok" with a segment missing, in whatever place; so this one is ours.
+The tools' own checks say "ok" whichever segment is missing, so this check is ours.
 """
 
 import re

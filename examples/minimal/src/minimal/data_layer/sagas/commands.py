@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
@@ -12,11 +11,9 @@ from uuid import UUID
 import typer
 from sqlalchemy import delete, func, select
 
-from .. import logs, tracing
 from ..database import Database, DatabaseSettings, WriteSession
-from ..heartbeat import heartbeat
-from ..metrics import metrics
 from ..project import COMMAND
+from ..serving import run, serving
 from ..settings import load
 from . import operating
 from .errors import SagaError, UnknownSaga
@@ -24,7 +21,7 @@ from .models import OutboxRow, SagaRow, Status
 from .outbox import run_relay
 from .worker import run_worker
 
-Serve = Callable[[Database, asyncio.Event], Coroutine[Any, Any, None]]
+Work = Callable[[Database, asyncio.Event], Coroutine[Any, Any, None]]
 Model = type[SagaRow] | type[OutboxRow]
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="As `sagas ls` shows it.")]
@@ -195,35 +192,42 @@ def _line(row: SagaRow) -> str:
     return f"{row.status:<11}  {row.direction:<8}  {row.name}  {row.key}"
 
 
-def _run(
-    work: Callable[[WriteSession], Awaitable[None]], model: Model, serve: Serve | None = None
-) -> None:
-    settings = load(DatabaseSettings)
-    if serve is not None:
-        # What overflows the pool is closed after each transaction, and made again for the next.
-        both = {"pool_size": settings.pool_size + settings.max_overflow, "max_overflow": 0}
-        settings = settings.model_copy(update=both)
-
+def _run(work: Callable[[WriteSession], Awaitable[None]], model: Model) -> None:
     async def opened() -> None:
-        async with Database.open(settings) as database:
-            async with database.transaction() as session:
-                if not await operating.has_table(session, model):
-                    raise UnknownSaga(
-                        f"This database has no table {model.__tablename__}: let migrations/env.py "
-                        "import the module that declares the first saga or topic, then type `uv "
-                        'run alembic revision --autogenerate -m "add sagas"` and `uv run alembic '
-                        "upgrade head`."
-                    )
-                await work(session)
-            if serve is not None:
-                stop = asyncio.Event()
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    asyncio.get_running_loop().add_signal_handler(number, stop.set)
-                with metrics() as registry:
-                    async with heartbeat(), _counting(registry, database):
-                        await serve(database, stop)
+        async with Database.open() as database:
+            await _with_table(database, model, work)
 
     asyncio.run(opened())
+
+
+async def _with_table(
+    database: Database,
+    model: Model,
+    work: Callable[[WriteSession], Awaitable[None]] | None = None,
+) -> None:
+    async with database.transaction() as session:
+        if not await operating.has_table(session, model):
+            raise UnknownSaga(
+                f"This database has no table {model.__tablename__}: let migrations/env.py import "
+                "the module that declares the first saga or topic, then type `uv run alembic "
+                'revision --autogenerate -m "add sagas"` and `uv run alembic upgrade head`.'
+            )
+        if work is not None:
+            await work(session)
+
+
+def _serve(work: Work, model: Model) -> None:
+    settings = load(DatabaseSettings)
+    # What overflows the pool is closed after each transaction, and made again for the next.
+    both = {"pool_size": settings.pool_size + settings.max_overflow, "max_overflow": 0}
+
+    async def opened() -> None:
+        async with Database.open(settings.model_copy(update=both)) as database:
+            await _with_table(database, model)
+            async with serving() as (stop, registry), _counting(registry, database):
+                await work(database, stop)
+
+    run(opened())
 
 
 def _counting(registry: Any, database: Database) -> AbstractAsyncContextManager[None]:
@@ -233,12 +237,3 @@ def _counting(registry: Any, database: Database) -> AbstractAsyncContextManager[
     from .metrics import saga_metrics
 
     return saga_metrics(registry, lambda: database)
-
-
-def _serve(serve: Serve, model: Model) -> None:
-    logs.configure()
-    tracing.configure()
-
-    async def nothing(_: WriteSession) -> None: ...
-
-    _run(nothing, model, serve)

@@ -61,7 +61,7 @@ class StepCall(Generic[Arguments]):
         """What an earlier step returned.
 
         Raises:
-            InvalidSaga: it is not done, or what is stored is no such result any more.
+            InvalidSaga: the step is not done, or what is stored no longer fits its type.
         """
         if step.name not in self._results:
             raise InvalidSaga(f"The step {step.name} has no result yet; ask a later step for it.")
@@ -73,8 +73,8 @@ class UndoCall(StepCall[Arguments]):
     """What a compensation is given.
 
     Attributes:
-        known: the step surely took effect, and has a result. Where False it may have taken effect
-            or not: undo it by its key, and let the service remember that it is cancelled.
+        known: the step surely took effect, and has a result. Where False nobody knows: undo it by
+            its key, and let the service remember that it is cancelled.
     """
 
     known: bool = False
@@ -115,7 +115,7 @@ class Step(Generic[Arguments, Result]):
         """The result that `write` made JSON of.
 
         Raises:
-            InvalidSaga: it is none of this type any more.
+            InvalidSaga: it is no longer of this type.
         """
         try:
             return self.adapter.validate_json(json.dumps(stored))
@@ -181,8 +181,9 @@ class Saga(Generic[Arguments]):
             attempts: how often it is tried before the saga turns back.
             backoff: seconds before the second attempt; doubled for each further one, up to an hour.
             timeout: seconds for one attempt, and for one of its compensation.
-            undo_after: seconds before an outcome that nobody knows is undone: the longest that the
-                service may work on a request, where it does not remember cancels of unknown keys.
+            undo_after: seconds to wait before a call whose outcome nobody knows is undone. For a
+                service that forgets the cancel of a key it does not know: the longest time that it
+                may work on a request.
 
         Raises:
             InvalidSaga: the step can't work.

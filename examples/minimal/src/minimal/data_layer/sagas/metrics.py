@@ -11,8 +11,7 @@ from prometheus_client.registry import Collector
 from ..database import Database
 from ..errors import DataLayerError
 from .declarations import SAGAS
-from .models import OutboxRow, SagaRow
-from .operating import Backlog, State, backlog, has_table, states
+from .operating import Backlog, State, backlog, states
 from .outbox import TOPICS
 
 # A scrape must not wait for the database, and many that scrape must not ask it often.
@@ -79,8 +78,6 @@ async def _count(opened: Callable[[], Database | None], collector: _Collector) -
         if database is not None:
             with suppress(DataLayerError):
                 async with database.read_only() as session:
-                    if await has_table(session, SagaRow):
-                        collector.sagas = await states(session)
-                    if await has_table(session, OutboxRow):
-                        collector.waiting = await backlog(session)
+                    collector.sagas = await states(session)
+                    collector.waiting = await backlog(session)
         await asyncio.sleep(EVERY if database is not None else 0.05)

@@ -131,9 +131,8 @@ async def publish_all(
         return
     for key in sorted({key for key, _ in given}):
         check_key(topic.name, key)
-        # Ids are counted up at once and committed later: without the lock a message could
-        # overtake an earlier one of its key. In one order, so that two writers never wait for
-        # each other.
+        # A message gets its id at once and is committed later: without the lock it could overtake
+        # an earlier one of its key. Sorted, so that two writers never wait for each other.
         name = f"{topic.name}\n{key}"
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     parameters = {"topic": topic.name, "messages": json.dumps(given)}

@@ -1,4 +1,4 @@
-"""How a worker reads and writes the rows of a saga: as few statements as there can be.
+"""How a worker reads and writes the rows of a saga, in as few statements as possible.
 
 The rows are in no session, so that one transaction hands them to the next.
 """
@@ -48,7 +48,7 @@ _STEP = ("name", "state", "attempts", "result")
 
 
 async def hold(session: WriteSession, saga_id: UUID, epoch: int | None = None) -> datetime | None:
-    """Lock the saga under this epoch, or any; the server's moment, or None where it has another."""
+    """Lock the saga; returns the server's time, or None where it has another epoch than this."""
     found: datetime | None = await session.scalar(_HOLD, {"id": saga_id, "epoch": epoch})
     return found
 

@@ -60,8 +60,8 @@ async def events(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
 def ended_by_signals(live: Live) -> Iterator[None]:
     """End every stream as soon as the server is told to stop.
 
-    A server waits for open answers before it ends the application, and a stream never ends by
-    itself; a server that waits no longer cancels the stream, which is an error with a traceback.
+    A server waits for open answers before it stops, and a stream never ends by itself. A server
+    that waits no longer cancels the stream, which logs a traceback.
     """
     loop = asyncio.get_running_loop()
     servers: dict[int, Any] = {}  # what they do at a signal
@@ -73,7 +73,7 @@ def ended_by_signals(live: Live) -> Iterator[None]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         handler = signal.getsignal(number)
-        # Only the main thread may set one, and none is set where the server has none.
+        # Only the main thread may set a handler; a server without one is not told to stop so.
         if callable(handler) and threading.current_thread() is threading.main_thread():
             servers[number] = handler
             signal.signal(number, stop)

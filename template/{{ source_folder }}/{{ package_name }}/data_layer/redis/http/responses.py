@@ -37,7 +37,7 @@ async def respond(
 
     A request that says who sends it (`Authorization`, or any cookie) gets a response of its own:
     the cache neither gives it nor keeps it, and no proxy may keep it. So a route that looks at the
-    user by mistake shows nobody's data to others.
+    user by mistake shows no user's data to another one.
 
     Args:
         policy: how long the response stays, and what makes it go, as for any cached value.

@@ -11,43 +11,25 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.requests import HTTPConnection
 from fastapi_problem.error import ForbiddenProblem, UnauthorisedProblem
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from ...http.problems import Unavailable
-from ...settings import Settings, load
+from ...settings import load
 from ..connection import Client
 from ..errors import RedisUnavailable
 from ..jsonable import dumps
 from ..keys import TimeToLive, digest
+from ..settings import SessionSettings
 from ..store import Store
 
 COOKIE = "__Host-session"
 """The prefix makes browsers refuse it from subdomains, without TLS and for other paths."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class SessionSettings(Settings):
-    """`REDIS_SESSIONS_*`: how long people stay signed in.
-
-    Attributes:
-        idle: seconds without a request after which a session ends.
-        absolute: seconds after the login at which it ends in any case.
-        same_site: `lax` sends the cookie when somebody follows a link to this site, `strict` not
-            even then.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="REDIS_SESSIONS_")
-
-    idle: int = Field(default=1800, ge=1, le=2_592_000)
-    absolute: int = Field(default=43_200, ge=1, le=31_536_000)
-    same_site: Literal["lax", "strict"] = "lax"
 
 
 class NotSignedIn(UnauthorisedProblem):
@@ -83,7 +65,7 @@ class Sessions:
     """Signs people in and out. Redis knows the hash of a cookie, never the cookie.
 
     Every method raises `Unavailable` (503) while Redis does not answer: nobody is signed in or
-    known then, and who signs out may still be signed in.
+    known then, and somebody who signs out may still be signed in.
     """
 
     def __init__(self, store: Store, settings: SessionSettings | None = None) -> None:
@@ -98,7 +80,7 @@ class Sessions:
         """Begin a session, after the password or whatever else was checked.
 
         The cookie is always a new one, and the session of the request's cookie ends: whoever
-        planted or saw the old one has nothing.
+        planted or saw the old one can do nothing with it.
 
         Raises:
             NotJson: JSON has no such data; nobody is signed in.

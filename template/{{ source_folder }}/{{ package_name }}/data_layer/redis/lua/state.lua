@@ -1,4 +1,4 @@
--- How much there is to do: jobs, running, delayed, dead letters, workers, ms that the oldest job is old.
+-- How much there is to do: jobs, running, delayed, dead letters, workers, age of the oldest job in ms.
 -- KEYS: stream, delayed, dead letters
 -- ARGV: group
 local running, workers, age = 0, 0, 0

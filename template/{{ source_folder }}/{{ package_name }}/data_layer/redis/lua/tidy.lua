@@ -13,7 +13,7 @@ for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3],
   local id, deliveries = entry[1], entry[4]
   if deliveries >= tonumber(ARGV[4]) then
     local found = redis.call('XRANGE', KEYS[1], id, id)
-    -- Without room for the letter it stays; the jobs that can be done make some.
+    -- Without room for the letter the job stays; jobs that are done make room.
     if not found[1] or add(KEYS[3], 'MAXLEN', ARGV[5], '*', 'job', found[1][2][2],
         'reason', deliveries .. ' workers took it and none of them finished it') then
       redis.call('EXPIRE', KEYS[3], ARGV[6])

@@ -48,7 +48,7 @@ class StreamBroker(AsyncBroker):
     Attributes:
         client: leads to the server.
         settings: of the queue.
-        places: one for each command at once that no worker sends.
+        places: bounds the commands at once, those of a worker excepted.
         jobs, delayed, dead: keys, which a script may touch together: one slot of a cluster.
         consumer: the name of this worker.
     """
@@ -271,7 +271,7 @@ class StreamBroker(AsyncBroker):
                 return
 
     def let_go(self, message: bytes | AckableMessage) -> None:
-        """Say no longer that this worker is at the job, which has ended, acknowledged or not."""
+        """Stop saying that this worker is at the job, which has ended, acknowledged or not."""
         if isinstance(message, AckableMessage) and isinstance(message.ack, partial):
             self._running.discard(*message.ack.args)
 

@@ -1,9 +1,9 @@
 """What `check` asks about the task queue: DL-RD-20 and DL-RD-21."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
-from ...checklist import Check, Finding, advice, failed, passed
+from ...checklist import Check, Finding, advice, failed, passed, survey
 from ...project import COMMAND
 from ...settings import load
 from ..checks import patient
@@ -15,65 +15,60 @@ NEARLY_FULL = 0.8
 OLD = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    state: QueueState
+    settings: QueueSettings
+
+
 def queue_checks() -> list[Check]:
     """The checks of the task queue, in the order of the report."""
-
-    def check(
-        identifier: str,
-        title: str,
-        judge: Callable[[QueueState, QueueSettings], Finding],
-        *figures: str,
-        required: bool = True,
-    ) -> Check:
-        async def probe() -> Finding:
-            settings = load(RedisSettings)
-            if settings.queue_url is None:
-                return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
-            async with Queue.open(patient(settings)) as queue:
-                state = await queue.state()
-                measured = {name: getattr(state, name) for name in figures}
-                return judge(state, queue.broker.settings).measured(measured)
-
-        return Check(identifier, title, probe, required)
-
+    asked = survey(_ask)
     return [
-        check(
-            *("DL-RD-20", "Jobs are done and don't pile up", _backlog),
-            *("jobs", "running", "delayed", "workers", "oldest"),
-        ),
-        check(
-            *("DL-RD-21", "No dead letter waits for anybody", _dead_letters, "dead"),
-            required=False,
-        ),
+        Check("DL-RD-20", "Jobs are done and don't pile up", asked(_backlog)),
+        Check("DL-RD-21", "No dead letter waits for anybody", asked(_dead_letters), required=False),
     ]
 
 
-def _backlog(state: QueueState, settings: QueueSettings) -> Finding:
+async def _ask() -> _Facts | Finding:
+    settings = load(RedisSettings)
+    if settings.queue_url is None:
+        return passed("REDIS_QUEUE_URL is not set, so there is no queue.")
+    async with Queue.open(patient(settings)) as queue:
+        return _Facts(await queue.state(), queue.broker.settings)
+
+
+def _backlog(facts: _Facts) -> Finding:
+    state, settings = facts.state, facts.settings
     evidence = (
         f"{state.jobs:,} jobs ({state.running:,} running, the oldest of all "
         f"{timedelta(seconds=round(state.oldest))} old), {state.delayed:,} delayed, "
         f"{state.workers} workers."
     )
     start = f"Start workers: uv run {COMMAND} queue worker"
+    found = passed(evidence)
     if state.jobs and not state.workers and state.oldest > settings.claim_after:
-        return failed(f"{evidence} Nobody does them.", start)
-    if state.jobs + state.delayed >= settings.max_jobs * NEARLY_FULL:
-        return failed(
+        found = failed(f"{evidence} Nobody does them.", start)
+    elif state.jobs + state.delayed >= settings.max_jobs * NEARLY_FULL:
+        found = failed(
             f"{evidence} At {settings.max_jobs:,} the queue refuses.",
             f"{start}, or raise REDIS_QUEUE_MAX_JOBS and the server's maxmemory.",
         )
-    if state.oldest > OLD:
-        return advice(f"{evidence} That is older than an hour.", start)
-    return passed(evidence)
+    elif state.oldest > OLD:
+        found = advice(f"{evidence} That is older than an hour.", start)
+    figures = ("jobs", "running", "delayed", "workers", "oldest")
+    return found.measured({name: getattr(state, name) for name in figures})
 
 
-def _dead_letters(state: QueueState, settings: QueueSettings) -> Finding:
+def _dead_letters(facts: _Facts) -> Finding:
+    dead = facts.state.dead
     look = (
         f"Look at them with `uv run {COMMAND} queue dead-letters ls`, mend the cause, and put "
         "them back with `… dead-letters retry --all`."
     )
-    if state.dead >= settings.max_dead_letters:
-        return failed(f"{state.dead:,} dead letters; the queue drops the oldest.", look)
-    if state.dead:
-        return advice(f"{state.dead:,} dead letters.", look)
-    return passed("There is no dead letter.")
+    found = passed("There is no dead letter.")
+    if dead >= facts.settings.max_dead_letters:
+        found = failed(f"{dead:,} dead letters; the queue drops the oldest.", look)
+    elif dead:
+        found = advice(f"{dead:,} dead letters.", look)
+    return found.measured({"dead": dead})

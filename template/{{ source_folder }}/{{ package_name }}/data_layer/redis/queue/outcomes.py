@@ -59,42 +59,26 @@ class Results(AsyncResultBackend[Any]):
         return TaskiqResult[Any].model_validate(self._serializer.loadb(value))
 
 
-class About(TaskiqMiddleware):
-    """What a job logs has the id of the request that sent it, or else that of the job.
+class Outcomes(TaskiqMiddleware):
+    """What is told of a job, and what becomes of it when it fails.
 
-    The span of a job that failed says so.
-    """
-
-    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
-        """The job begins, in a task of its own."""
-        logs.begin(str(message.labels.get(REQUEST_ID, message.task_id)))
-        return message
-
-    def on_error(
-        self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException
-    ) -> None:
-        """The job failed."""
-        tracing.failed(exception)
-
-
-class Durations(TaskiqMiddleware):
-    """Each attempt at a job is counted, with its seconds."""
-
-    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
-        """The attempt has ended."""
-        observe("job", message.task_name, result.execution_time, failed=result.is_err)
-
-
-class Failures(TaskiqMiddleware):
-    """Tries a failed job again, with a doubled pause each time, and buries it in the end.
-
-    The next attempt is in the queue before this one is acknowledged; a worker that dies in between
-    leaves both.
+    A failed job is tried again, with a doubled pause each time, and buried in the end. The next
+    attempt is in the queue before this one is acknowledged; a worker that dies in between leaves
+    both.
     """
 
     def __init__(self, broker: StreamBroker) -> None:
         super().__init__()
         self._broker = broker
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """What the job logs has the id of the request that sent it, or else that of the job."""
+        logs.begin(str(message.labels.get(REQUEST_ID, message.task_id)))
+        return message
+
+    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
+        """Count the attempt, with its seconds."""
+        observe("job", message.task_name, result.execution_time, failed=result.is_err)
 
     async def on_error(
         self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException
@@ -103,6 +87,7 @@ class Failures(TaskiqMiddleware):
         if isinstance(exception, asyncio.CancelledError):
             # The worker was told to stop and would not wait: the job is for another one.
             raise exception
+        tracing.failed(exception)
         name, labels = message.task_name, message.labels
         attempt, attempts = int(labels.get("attempt", 1)), int(labels.get("attempts", 1))
         reason = f"{type(exception).__name__}: {exception}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,13 +16,11 @@ from ...settings import InvalidSettings, load
 from ..connection import connect
 from ..errors import QueueError, QueueUnreachable
 from ..jsonable import jsonable
+from ..keys import ENTRY_ID
 from ..settings import QueueSettings, RedisSettings
 from .broker import TROUBLE, StreamBroker
-from .outcomes import REQUEST_ID, About, Durations, Failures, Results
+from .outcomes import REQUEST_ID, Outcomes, Results
 from .tasks import P, R, Task
-
-# With 20 digits it may be more than Redis takes, which no clock has come to.
-_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 Job = AsyncTaskiqTask
 """A job that was sent: `task_id`, `is_ready()`, `wait_result(timeout=…)`."""
@@ -86,8 +83,8 @@ class Queue:
         address = redis.queue_address()
         if address is None:
             raise InvalidSettings(
-                "REDIS_QUEUE_URL is not set; put it into .env or the environment. The queue wants "
-                "a server of its own, since the cache's evicts what it has no place for."
+                "REDIS_QUEUE_URL is not set; put it into .env or the environment. The queue needs "
+                "a server of its own, since the cache's evicts what it has no room for."
             )
         # A worker waits for jobs longer than anybody waits for the cache. Beside those who send and
         # ask it needs a connection for each job, one to listen and one to say that it lives.
@@ -97,7 +94,7 @@ class Queue:
         places = asyncio.Semaphore(redis.pool_size)
         async with connect(patient, address) as client:
             broker = StreamBroker(client, chosen, redis.service, places)
-            broker.add_middlewares(About(), Durations(), Failures(broker))
+            broker.add_middlewares(Outcomes(broker))
             broker.with_result_backend(Results(broker))
             yield cls(broker)
 
@@ -143,7 +140,7 @@ class Queue:
 
     async def retry(self, identifier: str) -> bool:
         """Put a dead letter back into the queue, with all its attempts; False when it is gone."""
-        if not _ID.fullmatch(identifier):
+        if not ENTRY_ID.fullmatch(identifier):
             return False
         broker = self.broker
         with _reached():

@@ -26,7 +26,7 @@ class Task(Generic[P, R]):
     """A declared task. Calling it runs the function here and now; `Queue.send` has a worker do so.
 
     Attributes:
-        name: what a job says it wants; a new name loses the jobs that wait.
+        name: by which a job names its task; a rename loses the jobs that wait.
         function: what runs.
         labels: how it runs.
         job_id: the id of the next job, when an idempotency key decides it.
@@ -43,7 +43,7 @@ class Task(Generic[P, R]):
     def once(self, key: str) -> "Task[P, R]":
         """The same task, sent at most once for this idempotency key.
 
-        A job that was sent before with the key is the job; its result is the result.
+        Where a job with the key was sent before, `send` returns that one, and so its result.
         """
         return replace(self, job_id=job_id(self.name, key), labels={**self.labels, "once": 1})
 

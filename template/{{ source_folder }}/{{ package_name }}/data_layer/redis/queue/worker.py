@@ -112,6 +112,6 @@ class Scheduler(TaskiqScheduler):
 async def run_scheduler(queue: Queue) -> None:
     """Send the tasks that have a schedule, at their times, until cancelled.
 
-    A tick that passes while no scheduler runs is not made up for.
+    A tick that passes while no scheduler runs is lost.
     """
     await run_scheduler_task(Scheduler(queue), run_startup=True)
