@@ -29,11 +29,12 @@ def snapshot(destination: Path) -> Path:
     """
     destination.mkdir(parents=True)
     shutil.copy2(ROOT / "copier.yml", destination)
-    shutil.copytree(
-        ROOT / "template",
-        destination / "template",
-        ignore=shutil.ignore_patterns("__pycache__", ".*_cache", ".DS_Store"),
-    )
+    for folder in ("template", "modules"):
+        shutil.copytree(
+            ROOT / folder,
+            destination / folder,
+            ignore=shutil.ignore_patterns("__pycache__", ".*_cache", ".DS_Store"),
+        )
     return destination
 
 

@@ -75,7 +75,7 @@ def clone(tmp_path: Path) -> Path:
     destination.mkdir()
     for name in ("Makefile", "pyproject.toml", "copier.yml"):
         shutil.copy2(ROOT / name, destination)
-    for name in (".ci", "template", "examples", "benchmarks", "tests"):
+    for name in (".ci", "modules", "template", "examples", "benchmarks", "tests"):
         shutil.copytree(ROOT / name, destination / name)
     return destination
 

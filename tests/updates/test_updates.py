@@ -32,15 +32,20 @@ ORIGINS = [
 ]
 
 
+# What Copier reads of this repository.
+PARTS = ("copier.yml", "modules", "template")
+
+
 def begun(origin: str, folder: Path) -> Path:
     """A repository of the template as it was."""
-    changed = git("status", "--porcelain", "--", "copier.yml", "template", cwd=ROOT)
+    changed = git("status", "--porcelain", "--", *PARTS, cwd=ROOT)
     known = {str(version): commit for version, commit in release.releases(ROOT).items()}
     revision = known.get(origin) or ("HEAD" if changed else "HEAD^")
     repository = folder / "previous"
     repository.mkdir()
     archive = folder / "previous.tar"
-    git("archive", "--output", archive, revision, "copier.yml", "template", cwd=ROOT)
+    there = git("ls-tree", "--name-only", revision, "--", *PARTS, cwd=ROOT).splitlines()
+    git("archive", "--output", archive, revision, *there, cwd=ROOT)
     run("tar", "-xf", archive, cwd=repository)
     commit_all(repository, origin)
     return repository
@@ -110,7 +115,8 @@ def test_a_year_of_work_moves_to_this_version(
 
 def advance(repository: Path, template: Path) -> None:
     """The next version: the working tree's template."""
-    shutil.rmtree(repository / "template")
+    for part in ("modules", "template"):
+        shutil.rmtree(repository / part, ignore_errors=True)
     shutil.copytree(template, repository, dirs_exist_ok=True)
     commit_all(repository, "The next version")
 
