@@ -15,6 +15,7 @@ from copier._main import Worker
 from examples.render import snapshot
 from tests import projects
 from tests.combinations import EVERYTHING, Combination
+from tests.copies import answered_once
 
 # Runs the tests marked `long` too.
 LONG = "TEST_LONG" in os.environ
@@ -64,6 +65,12 @@ def _compile_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _answered_once() -> Iterator[None]:
+    with answered_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A snapshot of the template, so that a dirty working tree costs no clone for each copy."""
@@ -102,10 +109,10 @@ def environment(everything: Path) -> Path:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: of what installed projects test, a good part is waiting."""
+    """Two more than there are cores: what tests backups, sagas and the stack waits most of its time."""
     # The cores of this process: a container may have been given few of its machine's.
     given = hasattr(os, "sched_getaffinity")
-    return (len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1) + 1
+    return (len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1) + 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,5 @@
 """One rendered project for each combination of answers."""
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 from tests import projects
 from tests.combinations import Combination, every_combination
 from tests.conftest import Renderer
-from tests.copies import answered_once
 
 COMBINATIONS = every_combination()
 
@@ -29,12 +27,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             ],
             scope="session",
         )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _answered_once() -> Iterator[None]:
-    with answered_once():
-        yield
 
 
 @pytest.fixture(scope="session")

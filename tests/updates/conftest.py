@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from tests import projects
-from tests.copies import answered_once
 from tests.engines.conftest import serving
 from tests.projects import clean_environment, commit_all, files, git, run
 
@@ -28,12 +27,6 @@ def is_yours(path: str) -> bool:
     """Whether an update must leave `path` alone, whatever the template says by then."""
     beside_the_layer = path.startswith("src/my_project/") and path.count("/") == 2
     return path.startswith(YOURS) or (beside_the_layer and path.endswith(".py"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _answered_once() -> Iterator[None]:
-    with answered_once():
-        yield
 
 
 @pytest.fixture(scope="session")
