@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import shlex
 import shutil
 import socket
 import ssl
@@ -11,6 +12,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +30,7 @@ from tests.stack.engine import DOCKER, PATIENCE, engine, install
 COMBINATION = Combination(modules=("duckdb", "files", "redis"), postgres_version="17")
 # That of Debian, which the stand-in of Python's image has; this machine needs it not.
 PYTHON = "3.13"
+ENVIRONMENT = CACHE / "stack" / "environment"
 # A part of the rendered project.
 collect_ignore = ["errands.py"]
 
@@ -50,6 +53,19 @@ class Stack:
         self.ports = ports
         self._environment = clean_environment(**docker)
 
+    def up(self) -> None:
+        """Start and change what is to run, and wait until it is healthy."""
+        command = ["up", "--detach", "--wait", "--wait-timeout", "240"]
+        command += ["--no-build", "--pull", "never"]
+        if "grafana" in self.compose("config", "--services").stdout.split():
+            # It has no stand-in.
+            command += ["--scale", "grafana=0"]
+        done = self.compose(*command, check=False)
+        if done.returncode != 0:
+            said = self.compose("logs", "--tail", "50").stdout
+            state = self.compose("ps", "--all").stdout
+            raise AssertionError(f"{done.stderr[-3000:]}\n{state}\n{said}")
+
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `docker compose`; its output is captured."""
         return run(
@@ -59,9 +75,24 @@ class Stack:
             check=check,
         )
 
+    def type(self, command: str) -> None:
+        """Run what a page of the project says, in a shell."""
+        command = command.replace("docker compose", shlex.quote(str(tool("docker-compose"))))
+        run("bash", "-euc", command, cwd=self.project, env=self._environment)
+
     def start(self, *services: str) -> None:
         """Start what was stopped, without compose's wait for all that it depends on."""
         self.docker("start", *self.compose("ps", "--all", "--quiet", *services).stdout.split())
+
+    def setting(self, name: str) -> str:
+        """A line of `.env`."""
+        env = (self.project / ".env").read_text(encoding="utf-8")
+        return dict(line.partition("=")[::2] for line in env.splitlines())[name]
+
+    def volume(self, name: str) -> Path:
+        """Where a volume of the stack is on this machine."""
+        whole = f"{self.setting('COMPOSE_PROJECT_NAME')}_{name}"
+        return Path(self.docker("volume", "inspect", "--format={{.Mountpoint}}", whole))
 
     def docker(self, *arguments: str) -> str:
         """What `docker` prints."""
@@ -69,42 +100,46 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def stack(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole deployment, up and healthy."""
+def docker() -> Iterator[dict[str, str]]:
+    """The variables that lead to an engine of the tests' own."""
     install()
-    cache = CACHE / "stack"
+    with engine(CACHE / "stack" / "engine") as variables:
+        yield variables
+        # What this run's images replaced; some gigabytes each time.
+        for kind in ("image", "builder"):
+            prune = (DOCKER, kind, "prune", "--force")
+            run(*prune, cwd=CACHE, env=clean_environment(**variables))
+
+
+@pytest.fixture(scope="session")
+def stack(
+    template: Path, docker: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The whole deployment, up and healthy."""
     scratch = tmp_path_factory.mktemp("stack")
     project = projects.render(template, scratch / "my project", **COMBINATION.answers())
-    ports = _free_ports()
-    _write_errands(project)
-    _settle(project, cache, ports)
-    with engine(cache / "engine") as docker:
-        images.build_stand_ins(project, cache, docker, scratch)
-        images.fill_cache(cache / "uv", docker)
-        images.build_project(project, docker)
-        running = Stack(project, docker, ports)
-        try:
-            up = (
-                "up",
-                "--detach",
-                "--wait",
-                "--wait-timeout",
-                "240",
-                "--no-build",
-                "--scale",
-                "grafana=0",
-            )
-            done = running.compose(*up, "--pull", "never", check=False)
-            if done.returncode != 0:
-                said = running.compose("logs", "--tail", "50").stdout
-                state = running.compose("ps", "--all").stdout
-                raise AssertionError(f"{done.stderr[-3000:]}\n{state}\n{said}")
-            yield running
-        finally:
-            running.compose("down", "--volumes", "--timeout", "10")
-            # What this run's images replaced; some gigabytes each time.
-            for kind in ("image", "builder"):
-                running.docker(kind, "prune", "--force")
+    write_errands(project, PACKAGE)
+    ports = settle(project, PACKAGE)
+    images.build_stand_ins(project, CACHE / "stack", docker, scratch)
+    build(project, docker)
+    with running(Stack(project, docker, ports)) as found:
+        found.up()
+        yield found
+
+
+def build(project: Path, docker: dict[str, str]) -> None:
+    """Build the project's images, of what `settle` has fetched."""
+    images.fill_cache(CACHE / "stack" / "uv", docker)
+    images.build_project(project, docker)
+
+
+@contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """Leave nothing of a stack behind."""
+    try:
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--timeout", "10")
 
 
 def _free_ports() -> dict[str, int]:
@@ -115,18 +150,18 @@ def _free_ports() -> dict[str, int]:
     return found
 
 
-def _write_errands(project: Path) -> None:
+def write_errands(project: Path, package: str) -> None:
     """Add a module with a job, a saga and a message, as a person does."""
-    package = project / "src" / PACKAGE
-    shutil.copy(Path(__file__).parent / "errands.py", package / "errands.py")
+    folder = project / "src" / package
+    shutil.copy(Path(__file__).parent / "errands.py", folder / "errands.py")
     for path, before, after in (
-        (package / "app.py", "from .market import routes", "from . import errands\n{}"),
-        (package / "app.py", "    return app", "    errands.include_in(app)\n{}"),
-        (package / "__main__.py", f'"{PACKAGE}.market"', f'{{}}, "{PACKAGE}.errands"'),
+        (folder / "app.py", "from .market import routes", "from . import errands\n{}"),
+        (folder / "app.py", "    return app", "    errands.include_in(app)\n{}"),
+        (folder / "__main__.py", f'"{package}.market"', f'{{}}, "{package}.errands"'),
         (
             project / "migrations/env.py",
-            f"from {PACKAGE}.market",
-            f"import {PACKAGE}.errands\n{{}}",
+            f"from {package}.market",
+            f"import {package}.errands\n{{}}",
         ),
     ):
         text = path.read_text(encoding="utf-8")
@@ -134,26 +169,14 @@ def _write_errands(project: Path) -> None:
         path.write_text(text.replace(before, after.format(before), 1), encoding="utf-8")
 
 
-def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
-    """Lock, write the migration and `.env`, as a person does before the first deployment."""
-    cache.mkdir(parents=True, exist_ok=True)
-    environment = cache / "environment"
-    own = clean_environment(
-        UV_CACHE_DIR=cache / "uv",
-        UV_PROJECT_ENVIRONMENT=environment,
-        PYTHONPATH=project / "src",
-        PATH=f"{environment / 'bin'}:{clean_environment()['PATH']}",
-    )
-    sync = ("sync", "--quiet", "--no-dev", "--group", "embedded", "--no-install-project")
-    run(uv(), *sync, cwd=project, env=own)
-    fetch_for(PYTHON, project, own)
-    python = environment / "bin" / "python"
-    # Alembic formats what it writes.
-    run(uv(), "pip", "install", "--quiet", "--python", python, "ruff", cwd=project, env=own)
-    program = (python, "-m", f"{PACKAGE}.data_layer")
-    revision = ("alembic", "revision", "--autogenerate", "-m", "add errands")
-    run(*program, "embedded", *revision, cwd=project, env=own)
-    run(*program, "init", cwd=project, env=own)
+def settle(project: Path, package: str) -> dict[str, int]:
+    """Do all that a person does before the first deployment.
+
+    Returns:
+        The ports of `.env`, by the variable that sets each.
+    """
+    write_migration(project, package, "add errands")
+    ports = _free_ports()
     env = project / ".env"
     settings = {
         "COMPOSE_PROFILES": "app,queue,sagas,backup,monitoring",
@@ -165,19 +188,43 @@ def _settle(project: Path, cache: Path, ports: dict[str, int]) -> None:
     lines = "".join(f"{name}={value}\n" for name, value in settings.items())
     env.write_text(kept + lines, encoding="utf-8")
     (project / ".env.app").write_text("JSON_LOGS=true\n", encoding="utf-8")
+    return ports
 
 
-def fetch_for(python: str, project: Path, environment: dict[str, str]) -> None:
+def write_migration(project: Path, package: str, message: str) -> None:
+    """Lock what the project needs, write the migration to its models, and what `.env` lacks."""
+    ENVIRONMENT.parent.mkdir(parents=True, exist_ok=True)
+    own = clean_environment(
+        UV_CACHE_DIR=CACHE / "stack" / "uv",
+        UV_PROJECT_ENVIRONMENT=ENVIRONMENT,
+        PYTHONPATH=project / "src",
+        PATH=f"{ENVIRONMENT / 'bin'}:{clean_environment()['PATH']}",
+    )
+    sync = ("sync", "--quiet", "--no-dev", "--group", "embedded", "--no-install-project")
+    run(uv(), *sync, cwd=project, env=own)
+    fetch(project)
+    python = ENVIRONMENT / "bin" / "python"
+    # Alembic formats what it writes.
+    run(uv(), "pip", "install", "--quiet", "--python", python, "ruff", cwd=project, env=own)
+    program = (python, "-m", f"{package}.data_layer")
+    revision = ("alembic", "revision", "--autogenerate", "-m", message)
+    run(*program, "embedded", *revision, cwd=project, env=own)
+    run(*program, "init", cwd=project, env=own)
+
+
+def fetch(project: Path, *groups: str) -> None:
     """Let uv's cache have what is locked, for a Python that this machine need not have."""
+    own = clean_environment(UV_CACHE_DIR=CACHE / "stack" / "uv", UV_PROJECT_ENVIRONMENT=ENVIRONMENT)
     with TemporaryDirectory() as folder:
         locked = Path(folder) / "requirements.txt"
-        export = ("export", "--quiet", "--locked", "--no-dev", "--no-emit-project")
-        run(uv(), *export, "--output-file", locked, cwd=project, env=environment)
-        target = ("--python-version", python, "--only-binary", ":all:", "--target", folder)
+        export = ["export", "--quiet", "--locked", "--no-dev", "--no-emit-project"]
+        export += [f"--group={group}" for group in groups]
+        run(uv(), *export, "--output-file", locked, cwd=project, env=own)
+        target = ("--python-version", PYTHON, "--only-binary", ":all:", "--target", folder)
         run(
             *(uv(), "pip", "install", "--quiet", *target, "--requirements", locked),
             cwd=project,
-            env=environment,
+            env=own,
         )
 
 

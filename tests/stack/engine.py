@@ -14,7 +14,7 @@ from tests.projects import run
 
 PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "mmdebstrap": "mmdebstrap"}
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-PATIENCE = 120
+PATIENCE = 300
 # The client of the engine's own package comes first: another one's may lack what builds images.
 DOCKER = shutil.which("docker", path=f"/usr/bin{os.pathsep}{os.environ['PATH']}") or "docker"
 

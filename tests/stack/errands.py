@@ -5,6 +5,7 @@ What `/errands/fragile` starts for a name fails for good until there is an erran
 
 import logging
 import time
+from functools import cache
 
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
@@ -12,11 +13,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Mapped, mapped_column
 from taskiq import TaskiqDepends
 
-from .data_layer.database import Base, Database, ReadSession, WriteSession
+from .data_layer.database import (
+    Base,
+    Database,
+    DatabaseSettings,
+    ReadSession,
+    WriteSession,
+    create_engine,
+)
 from .data_layer.http import DatabaseDependency
 from .data_layer.redis.http import QueueDependency
 from .data_layer.redis.queue import task
 from .data_layer.sagas import Message, Saga, StepCall, Topic, Undo, calling, publish
+from .data_layer.settings import load
 
 router = APIRouter()
 logger = logging.getLogger(__name__)
@@ -74,8 +83,14 @@ async def try_it(session: WriteSession, call: StepCall[Errand]) -> None:
     await work(session, call.arguments.name)
 
 
+@cache
+def receiver() -> Database:
+    """The other end's, which takes much longer to open than a message to deliver."""
+    return Database(create_engine(load(DatabaseSettings)))
+
+
 async def deliver(message: Message) -> None:
-    async with Database.open() as database, database.transaction() as session:
+    async with receiver().transaction() as session:
         await session.merge(Note(errand=message.key, by="message"))
     logger.info("The message is delivered.")
 

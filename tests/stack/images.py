@@ -1,6 +1,7 @@
 """Stand-ins for the images that the rendered files name, from one root file system of Debian."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import yaml
 
 from tests.engines.debian import mirror
 from tests.projects import clean_environment, run, uv
+from tests.rendering.test_python import tool
 from tests.stack.engine import DOCKER
 
 # Of the stable suite what the images stand on; of the next one what the compose files name.
 SUITE, NEXT = "trixie", "forky"
-INCLUDED = ("busybox", "postgresql-17", "procps", "python3", "valkey-server")
+# The Dockerfile of 0.1.0 has no certificates: with them all of its images come of one archive.
+INCLUDED = ("busybox", "ca-certificates", "postgresql-17", "procps", "python3", "valkey-server")
 INCLUDED_OF_NEXT = (
     *("caddy", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "promtool"),
     *("prometheus-postgres-exporter", "prometheus-redis-exporter"),
@@ -176,13 +179,11 @@ def fill_cache(uv_cache: Path, docker: dict[str, str]) -> None:
 
 def build_project(project: Path, docker: dict[str, str]) -> None:
     """Build by the project's real Dockerfile each image that its compose files build."""
-    for path in sorted(project.glob("ops/*/compose.yaml")):
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))["services"]
-        for service in (one for one in text.values() if "build" in one):
-            tag = re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", service["image"])
-            run(
-                *(DOCKER, "build", "--network=none", "--target", service["build"]["target"]),
-                *("-q", "-t", tag, project),
-                cwd=project,
-                env=clean_environment(**docker),
-            )
+    environment = clean_environment(**docker)
+    config = (tool("docker-compose"), "--profile", "*", "config", "--format", "json")
+    services = json.loads(run(*config, cwd=project, env=environment).stdout)["services"]
+    built = {one["image"]: one["build"] for one in services.values() if "build" in one}
+    for image, build in built.items():
+        arguments = [f"--build-arg={name}={value}" for name, value in build.get("args", {}).items()]
+        command = (DOCKER, "build", "--network=none", "--target", build["target"], *arguments)
+        run(*command, "-q", "-t", image, project, cwd=project, env=environment)

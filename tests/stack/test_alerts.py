@@ -76,11 +76,6 @@ class Scene:
         until(told, "The checks say nothing.")
         self.stack.compose("stop", "--timeout", "0", "checks")
 
-    def setting(self, name: str) -> str:
-        """A line of `.env`."""
-        env = (self.stack.project / ".env").read_text(encoding="utf-8")
-        return dict(line.partition("=")[::2] for line in env.splitlines())[name]
-
     def connect(self, role: str = "postgres", database: str = PACKAGE) -> psycopg.Connection:
         """A connection in which each statement is a transaction, unless one is begun."""
         passwords = {"postgres": "DATABASE_ADMIN_PASSWORD", PACKAGE: "DATABASE_PASSWORD"}
@@ -88,15 +83,10 @@ class Scene:
             host="127.0.0.1",
             port=self.stack.ports["DATABASE_PORT"],
             user=role,
-            password=self.setting(passwords[role]),
+            password=self.stack.setting(passwords[role]),
             dbname=database,
             autocommit=True,
         )
-
-    def volume(self, name: str) -> Path:
-        """Where a volume of the stack is on this machine."""
-        whole = f"{self.setting('COMPOSE_PROJECT_NAME')}_{name}"
-        return Path(self.stack.docker("volume", "inspect", "--format={{.Mountpoint}}", whole))
 
 
 def named(labels: dict[str, str]) -> str:
@@ -155,7 +145,7 @@ def nobody_vacuums(scene: Scene) -> Iterator[None]:
 @fires("QueueFills redis-queue-exporter")
 def the_queue_is_full(scene: Scene) -> Iterator[None]:
     def valkey(*command: str) -> None:
-        password = f"REDISCLI_AUTH={scene.setting('REDIS_QUEUE_PASSWORD')}"
+        password = f"REDISCLI_AUTH={scene.stack.setting('REDIS_QUEUE_PASSWORD')}"
         cli = ("valkey-cli", "-e", "-s", "/run/socket/redis.sock", "--user", PACKAGE)
         scene.stack.compose("exec", "-T", "--env", password, "redis-queue", *cli, *command)
 
@@ -209,7 +199,7 @@ def servers_are_down(scene: Scene) -> Iterator[None]:
 
 @fires("ChecksStandStill")
 def the_verdicts_are_lost(scene: Scene) -> Iterator[None]:
-    verdicts = scene.volume("checks") / "checks.prom"
+    verdicts = scene.stack.volume("checks") / "checks.prom"
     kept = verdicts.read_bytes()
     verdicts.unlink()
     yield
@@ -218,7 +208,7 @@ def the_verdicts_are_lost(scene: Scene) -> Iterator[None]:
 
 @fires("ArchiveFails postgres-exporter", "CheckFails DL-BK-04")
 def the_repository_takes_no_wal(scene: Scene) -> Iterator[None]:
-    [folder] = (scene.volume("backups") / "archive/my-project").glob("17-1/*")
+    [folder] = (scene.stack.volume("backups") / "archive/my-project").glob("17-1/*")
     folder.chmod(0o500)
     stop = threading.Event()
     switch = "SELECT pg_logical_emit_message(true, '', ''), pg_switch_wal()"
@@ -248,7 +238,7 @@ def the_repository_takes_no_wal(scene: Scene) -> Iterator[None]:
 
 @fires("CheckFails DL-BK-02", "CheckFails DL-BK-03")
 def the_last_backup_is_of_yesterday(scene: Scene) -> Iterator[None]:
-    info = scene.volume("backups") / "backup/my-project/backup.info"
+    info = scene.stack.volume("backups") / "backup/my-project/backup.info"
     kept = info.read_text(encoding="utf-8")
     info.write_text(aged(kept, 27 * 3600), encoding="utf-8")
     yield

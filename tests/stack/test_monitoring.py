@@ -2,12 +2,15 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.projects import ROOT
 from tests.stack.conftest import Client, Prometheus, Stack, until
+from tests.stack.load import Load
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -23,11 +26,11 @@ def metrics_of(query: str) -> set[str]:
 
 
 def queries(project: Path) -> dict[str, str]:
-    """Every query of a rule or a panel, by where it stands."""
+    """Every query of a rule or a panel, by where it stands; the panels of all modules."""
     folder = project / "ops" / "monitoring"
     [group] = yaml.safe_load((folder / "rules.yml").read_text(encoding="utf-8"))["groups"]
     found = {rule["alert"]: rule["expr"] for rule in group["rules"]}
-    for path in (folder / "grafana" / "dashboards").glob("*.json"):
+    for path in (ROOT / "template/ops/monitoring/grafana/dashboards").glob("*.json"):
         for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
             for target in panel["targets"]:
                 where = f"{path.stem}, {panel['title']}, {target['refId']}"
@@ -97,3 +100,65 @@ def test_every_rule_fires_where_it_must_and_nowhere_else(stack: Stack) -> None:
         *("--volume", f"{cases}:/rules/rules_test.yml:ro"),
         *("prom/prometheus:v3.5.3", "test", "rules", "/rules/rules_test.yml"),
     )
+
+
+@pytest.mark.long
+def test_profiles_go_and_come_on_a_living_stack_on_stand_in_images(
+    drilled: Stack, client: Client
+) -> None:
+    """Requests go on, what was measured is kept, and no alert is left that was not there."""
+    stack, prometheus = drilled, Prometheus(drilled.ports["PROMETHEUS_PORT"])
+    env = stack.project / ".env"
+    before = env.read_text(encoding="utf-8")
+    # Of a moment ago, so that nothing of then is still to be written.
+    then = {"query": "count_over_time(up[1h])", "time": str(time.time() - 20)}
+    measured, known = prometheus.ask("query", **then)["result"], alerts(prometheus)
+    assert measured
+    load = Load(client)
+    with load.running():
+        try:
+            env.write_text(
+                before.replace(",queue,", ",").replace(",monitoring", ""), encoding="utf-8"
+            )
+            end_what_no_profile_names(stack)
+            stack.up()
+            named = set(stack.compose("config", "--services").stdout.split())
+            assert not {"worker", "scheduler", "prometheus", "checks"} & named
+            assert set(stack.compose("ps", "--services").stdout.split()) == named - {"migrate"}
+            load.more()
+        finally:
+            env.write_text(before, encoding="utf-8")
+            back = time.time()
+            stack.up()
+        load.more()
+    assert load.failed == []
+    load.all_are_done()
+    assert prometheus.ask("query", **then)["result"] == measured
+
+    def settled() -> bool:
+        """Every target was scraped twice, and the checks have had their turn."""
+        targets = prometheus.ask("targets")["activeTargets"]
+        since = f"{int(time.time() - back)}s"
+        scraped = prometheus.ask("query", query=f"min(count_over_time(up[{since}]))")["result"]
+        asked = prometheus.ask("query", query="data_layer_check_timestamp_seconds")["result"]
+        return (
+            {one["health"] for one in targets} == {"up"}
+            and float(scraped[0]["value"][1]) > 1
+            and float(asked[0]["value"][1]) > back
+        )
+
+    until(settled, "The monitoring does not come back.")
+    until(lambda: alerts(prometheus) <= known, f"Beside {known}: {alerts(prometheus)}")
+
+
+def alerts(prometheus: Prometheus) -> set[str]:
+    """What fires; that nothing else is about to is known once every target is up."""
+    found = prometheus.ask("alerts")["alerts"]
+    return {str(sorted(one["labels"].items())) for one in found if one["state"] == "firing"}
+
+
+def end_what_no_profile_names(stack: Stack) -> None:
+    """Type what the page on deploying says."""
+    page = (stack.project / "docs/data-layer/deployment.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"```sh\n(docker compose ps --all[^`]*)```", page)
+    stack.type(command)

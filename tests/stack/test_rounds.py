@@ -2,66 +2,16 @@
 
 import os
 import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
-from uuid import uuid4
 
 import pytest
 
 from tests.stack.conftest import Client, Stack, until
+from tests.stack.load import Load
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.long]
 
 SERVERS = ("postgres", "redis", "redis-queue")
 PROGRAMS = ("api-a", "api-b", "worker", "scheduler", "saga-worker", "outbox-relay", "proxy")
-
-
-class Load:
-    """Errands from four clients at a time.
-
-    Attributes:
-        acknowledged: the names of those that were answered with 202.
-        failed: what became of the others: a status, or the name of an error.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self.acknowledged: list[str] = []
-        self.failed: list[str] = []
-        self._client = client
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send) for _ in range(4)]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Send until the block ends."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
-
-    def more(self) -> None:
-        """Wait until some more were acknowledged, so that something happens under load."""
-        before = len(self.acknowledged)
-        until(lambda: len(self.acknowledged) > before + 10, f"Only failures: {self.failed[-5:]}")
-
-    def _send(self) -> None:
-        while not self._stop.wait(0.05):
-            name = uuid4().hex
-            try:
-                status, _ = self._client.ask("POST", "/errands", {"name": name})
-            except (OSError, HTTPException) as error:
-                self.failed.append(type(error).__name__)
-            else:
-                (self.acknowledged if status == 202 else self.failed).append(
-                    name if status == 202 else str(status)
-                )
 
 
 def healthy(stack: Stack, service: str) -> bool:
@@ -80,7 +30,7 @@ def test_replacing_the_apis_one_after_the_other_fails_no_request_on_stand_in_ima
             stack.compose(*again, service)
             load.more()
     assert load.failed == []
-    all_are_done(load, client)
+    load.all_are_done()
 
 
 @pytest.mark.parametrize("service", [*PROGRAMS, *SERVERS])
@@ -106,15 +56,4 @@ def test_what_was_acknowledged_is_done_although_a_container_is_restarted_and_kil
         )
         until(lambda: healthy(stack, service), f"{service} does not come back.")
         load.more()
-    all_are_done(load, client)
-
-
-def all_are_done(load: Load, client: Client) -> None:
-    """Every acknowledged errand has what it started."""
-    waiting = set(load.acknowledged)
-    deadline = time.monotonic() + 300
-    while waiting:
-        for name in list(waiting):
-            if client.ask("GET", f"/errands/{name}")[1] == b'["job","message","request","saga"]':
-                waiting.discard(name)
-        assert time.monotonic() < deadline, f"{len(waiting)} of {len(load.acknowledged)} are lost."
+    load.all_are_done()

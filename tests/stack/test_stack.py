@@ -3,12 +3,17 @@
 import http.client
 import json
 import re
-from contextlib import closing
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests.projects import PACKAGE
-from tests.stack.conftest import Client, Stack, until
+from tests.stack.conftest import Client, Stack, build, fetch, until
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -136,19 +141,24 @@ def test_the_application_takes_a_secret_from_a_file_as_the_page_says(stack: Stac
         assert stack.compose(*ask, check=False).returncode == code
 
 
+def asked(port: int, path: str) -> int:
+    """The status of an API's answer; 0 while there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with closing(connection):
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+
+
 def test_an_api_for_development_reloads_what_is_edited(stack: Stack) -> None:
     up = ("up", "--detach", "--wait", "--no-build", "--no-deps", "api-a")
     code = stack.project / "src" / PACKAGE / "errands.py"
     before = code.read_text(encoding="utf-8")
 
     def status(path: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", stack.ports["API_PORT"], timeout=10)
-        with closing(connection):
-            try:
-                connection.request("GET", path)
-                return connection.getresponse().status
-            except (OSError, http.client.HTTPException):
-                return 0  # it reloads
+        return asked(stack.ports["API_PORT"], path)
 
     stack.compose("--file", "compose.yaml", "--file", "ops/app/develop.yaml", *up)
     try:
@@ -160,3 +170,83 @@ def test_an_api_for_development_reloads_what_is_edited(stack: Stack) -> None:
         code.write_text(before, encoding="utf-8")
         stack.compose(*up)
     assert status("/edited") == 0
+
+
+@contextmanager
+def collecting(address: str) -> Iterator[tuple[str, list[bytes]]]:
+    """A collector of traces at an address of this machine: its URL, and what it is sent."""
+    taken: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None: ...  # noqa: A002 (its, too)
+
+    with ThreadingHTTPServer((address, 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{address}:{server.server_port}", taken
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.long
+def test_an_image_of_files_that_nobody_else_can_read_starts_on_stand_in_images(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """As a clone under the umask 077 has them."""
+    project = shutil.copytree(stack.project, tmp_path / "private")
+    for path in [project, *project.rglob("*")]:
+        path.chmod(path.stat().st_mode & 0o700)
+    image = "my-project:private"
+    stack.docker(
+        *("build", "--network=none", "--target", "app", "-q", "-t", image, str(project)),
+    )
+    try:
+        assert "sagas" in stack.docker(
+            "run", "--rm", "--network=none", image, "my-project", "--help"
+        )
+    finally:
+        stack.docker("rmi", "--force", image)
+
+
+@pytest.mark.long
+def test_an_image_built_for_traces_sends_them_and_the_other_has_nothing_for_it_on_stand_in_images(
+    stack: Stack, docker: dict[str, str]
+) -> None:
+    sdk = "import importlib.util as u; print(u.find_spec('opentelemetry.sdk') is not None)"
+    has = ("run", "--rm", "--network=none", "--entrypoint=python")
+    assert stack.docker(*has, "my-project:0.1.0", "-c", sdk) == "False"
+
+    # What the page on the database says of containers.
+    project = stack.project
+    env, app = project / ".env", project / ".env.app"
+    before = {path: path.read_text(encoding="utf-8") for path in (env, app)}
+    network = f"{stack.setting('COMPOSE_PROJECT_NAME')}_default"
+    [gateway] = json.loads(stack.docker("network", "inspect", network))[0]["IPAM"]["Config"]
+    try:
+        env.write_text(f"{before[env]}SEND_TRACES=true\nAPP_IMAGE=my-project:traces\n", "utf-8")
+        fetch(project, "tracing")
+        build(project, docker)
+        assert stack.docker(*has, "my-project:traces", "-c", sdk) == "True"
+        with collecting(gateway["Gateway"]) as (url, taken):
+            sent = f"{before[app]}SEND_TRACES=true\nOTEL_EXPORTER_OTLP_ENDPOINT={url}\n"
+            app.write_text(sent, "utf-8")
+            name = "traced"
+            command = ("run", "--detach", "--no-deps", "--name", name)
+            stack.compose(*command, "--publish", "127.0.0.1::8000", "api-a")
+            try:
+                port = int(stack.docker("port", name, "8000").rpartition(":")[2])
+                until(lambda: asked(port, "/errands/any") == 200, "It does not answer.")
+                until(lambda: b"GET /errands/{name}" in b"".join(taken), "No span arrives.")
+            finally:
+                stack.docker("rm", "--force", name)
+            assert b"my-project" in b"".join(taken)
+    finally:
+        for path, text in before.items():
+            path.write_text(text, "utf-8")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -41,10 +42,20 @@ async def says(*arguments: str) -> str:
     return done.output
 
 
-async def verdicts() -> dict[str, tuple[str, str]]:
+async def checks() -> list[dict[str, Any]]:
     done = await typed("check", "--json", "--only", "DL-SA")
-    checks = json.loads(done.stdout)["checks"]
-    return {one["id"]: (one["verdict"], one["evidence"] + one["remedy"]) for one in checks}
+    found: list[dict[str, Any]] = json.loads(done.stdout)["checks"]
+    return found
+
+
+async def verdicts() -> dict[str, tuple[str, str]]:
+    return {one["id"]: (one["verdict"], one["evidence"] + one["remedy"]) for one in await checks()}
+
+
+async def parked() -> float:
+    """What the monitoring is told."""
+    [figure] = [one["figures"]["parked"] for one in await checks() if one["id"] == "DL-SA-01"]
+    return float(figure)
 
 
 async def change(database: Database, **values: object) -> None:
@@ -70,9 +81,11 @@ async def test_a_parked_saga_is_seen_and_retried(desk: Bank, database: Database)
     assert "undone   book  " in shown
     assert (await verdicts())["DL-SA-01"][0] == "failed"
     assert "sagas retry" in (await verdicts())["DL-SA-01"][1]
+    assert await parked() == 1
 
     assert await says("sagas", "retry", "--all") == "1 go on.\n"
     assert (await desk.saga()).status == "active"
+    assert await parked() == 0
     assert (await typed("sagas", "retry", str(row.id))).exit_code == 2
     assert (await typed("sagas", "retry")).exit_code == 2
     assert (await typed("sagas", "show", str(uuid4()))).exit_code == 2

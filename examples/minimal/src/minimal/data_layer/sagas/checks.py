@@ -41,13 +41,16 @@ def saga_checks(declare: Callable[[], None]) -> list[Check]:
 
 
 def _parked(facts: _Facts) -> Finding:
-    if found := [one for one in facts.sagas if one.status == "parked"]:
+    found = [one for one in facts.sagas if one.status == "parked"]
+    parked = {"parked": sum(one.number for one in found)}
+    if found:
         return failed(
             f"Parked: {_listed(found)}.",
             f"Look with `uv run {COMMAND} sagas ls --status parked`, mend the cause, then type "
             "`… sagas retry ID`, or do by hand what is missing and type `… sagas resolve ID`.",
-        )
-    return passed(f"None of {sum(one.number for one in facts.sagas):,} sagas is parked.")
+        ).measured(parked)
+    counted = f"None of {sum(one.number for one in facts.sagas):,} sagas is parked."
+    return passed(counted).measured(parked)
 
 
 def _overdue(facts: _Facts) -> Finding:
