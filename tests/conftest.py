@@ -109,7 +109,7 @@ def environment(everything: Path) -> Path:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are cores: what tests backups, sagas and the stack waits most of its time."""
+    """Two more than there are cores: tests of backups, sagas and the stack mostly wait."""
     # The cores of this process: a container may have been given few of its machine's.
     given = hasattr(os, "sched_getaffinity")
     return (len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1) + 2
