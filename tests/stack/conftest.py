@@ -24,7 +24,7 @@ from tests.combinations import Combination
 from tests.projects import CACHE, PACKAGE, clean_environment, run, uv
 from tests.rendering.test_python import tool
 from tests.stack import images
-from tests.stack.engine import DOCKER, PATIENCE, engine, install
+from tests.stack.engine import PATIENCE, engine, install, program
 
 # All but TimescaleDB, whose Community edition no package of Debian's has.
 COMBINATION = Combination(modules=("duckdb", "files", "redis"), postgres_version="17")
@@ -96,7 +96,7 @@ class Stack:
 
     def docker(self, *arguments: str) -> str:
         """What `docker` prints."""
-        return run(DOCKER, *arguments, cwd=self.project, env=self._environment).stdout.strip()
+        return run(program(), *arguments, cwd=self.project, env=self._environment).stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +107,7 @@ def docker() -> Iterator[dict[str, str]]:
         yield variables
         # What this run's images replaced; some gigabytes each time.
         for kind in ("image", "builder"):
-            prune = (DOCKER, kind, "prune", "--force")
+            prune = (program(), kind, "prune", "--force")
             run(*prune, cwd=CACHE, env=clean_environment(**variables))
 
 

@@ -15,8 +15,6 @@ from tests.projects import run
 PACKAGES = {"dockerd": "docker.io", "iptables": "iptables", "mmdebstrap": "mmdebstrap"}
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PATIENCE = 300
-# The client of the engine's own package comes first: another one's may lack what builds images.
-DOCKER = shutil.which("docker", path=f"/usr/bin{os.pathsep}{os.environ['PATH']}") or "docker"
 
 
 def install() -> None:
@@ -38,6 +36,11 @@ def install() -> None:
     run("apt-get", "update", "-qq", cwd=Path("/"), env=quiet)
     command = ("apt-get", "install", "-qq", "--yes", "--no-install-recommends")
     run(*command, *missing, cwd=Path("/"), env=quiet)
+
+
+def program() -> str:
+    """`docker` of the engine's own package: another one may lack what builds images."""
+    return shutil.which("docker", path=f"/usr/bin{os.pathsep}{os.environ['PATH']}") or "docker"
 
 
 @contextmanager
@@ -78,5 +81,5 @@ def engine(data: Path) -> Iterator[dict[str, str]]:
 
 def _asked(variables: dict[str, str]) -> int:
     return subprocess.run(
-        [DOCKER, "info"], env=os.environ | variables, capture_output=True, check=False
+        [program(), "info"], env=os.environ | variables, capture_output=True, check=False
     ).returncode

@@ -10,7 +10,7 @@ import yaml
 from tests.engines.debian import mirror
 from tests.projects import clean_environment, run, uv
 from tests.rendering.test_python import tool
-from tests.stack.engine import DOCKER
+from tests.stack.engine import program
 
 # Of the stable suite what the images stand on; of the next one what the compose files name.
 SUITE, NEXT = "trixie", "forky"
@@ -144,9 +144,9 @@ def build_stand_ins(project: Path, cache: Path, docker: dict[str, str], scratch:
     archive = root_file_system(cache, packages(project))
     # The archive of other packages is another image; the engine keeps both.
     base = f"stand-in:{archive.stem}"
-    if not run(DOCKER, "images", "-q", base, cwd=cache, env=environment).stdout:
-        run(DOCKER, "import", archive, base, cwd=cache, env=environment)
-    run(DOCKER, "tag", base, "stand-in", cwd=cache, env=environment)
+    if not run(program(), "images", "-q", base, cwd=cache, env=environment).stdout:
+        run(program(), "import", archive, base, cwd=cache, env=environment)
+    run(program(), "tag", base, "stand-in", cwd=cache, env=environment)
     for image in named(project):
         context = scratch / image.replace("/", "_").replace(":", "_")
         context.mkdir()
@@ -159,7 +159,7 @@ def build_stand_ins(project: Path, cache: Path, docker: dict[str, str], scratch:
             (context / "entrypoint").write_text(ENTRYPOINT, encoding="utf-8")
             text = BASE + STAND_INS[name]
         (context / "Dockerfile").write_text(text, encoding="utf-8")
-        run(DOCKER, "build", "-q", "-t", image, context, cwd=context, env=environment)
+        run(program(), "build", "-q", "-t", image, context, cwd=context, env=environment)
 
 
 def fill_cache(uv_cache: Path, docker: dict[str, str]) -> None:
@@ -171,7 +171,7 @@ def fill_cache(uv_cache: Path, docker: dict[str, str]) -> None:
         encoding="utf-8",
     )
     run(
-        *(DOCKER, "build", "-q", "--no-cache", uv_cache),
+        *(program(), "build", "-q", "--no-cache", uv_cache),
         cwd=uv_cache,
         env=clean_environment(**docker),
     )
@@ -185,5 +185,5 @@ def build_project(project: Path, docker: dict[str, str]) -> None:
     built = {one["image"]: one["build"] for one in services.values() if "build" in one}
     for image, build in built.items():
         arguments = [f"--build-arg={name}={value}" for name, value in build.get("args", {}).items()]
-        command = (DOCKER, "build", "--network=none", "--target", build["target"], *arguments)
+        command = (program(), "build", "--network=none", "--target", build["target"], *arguments)
         run(*command, "-q", "-t", image, project, cwd=project, env=environment)
