@@ -142,7 +142,7 @@ def running(stack: Stack) -> Iterator[Stack]:
         stack.compose("down", "--volumes", "--timeout", "10")
 
 
-def _free_ports() -> dict[str, int]:
+def free_ports() -> dict[str, int]:
     listening = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
     found = {name: one.getsockname()[1] for name, one in zip(PORTS, listening, strict=True)}
     for one in listening:
@@ -176,7 +176,7 @@ def settle(project: Path, package: str) -> dict[str, int]:
         The ports of `.env`, by the variable that sets each.
     """
     write_migration(project, package, "add errands")
-    ports = _free_ports()
+    ports = free_ports()
     env = project / ".env"
     settings = {
         "COMPOSE_PROFILES": "app,queue,sagas,backup,monitoring",

@@ -6,14 +6,25 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from tests.projects import PACKAGE
-from tests.stack.conftest import Client, Stack, build, fetch, until
+from tests.stack.conftest import (
+    PATIENCE,
+    Client,
+    Stack,
+    build,
+    fetch,
+    free_ports,
+    running,
+    until,
+)
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -193,6 +204,65 @@ def collecting(address: str) -> Iterator[tuple[str, list[bytes]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_an_api_that_stops_ends_its_open_streams_and_is_not_killed_on_stand_in_images(
+    stack: Stack,
+) -> None:
+    name = "streaming"
+    command = ("run", "--detach", "--no-deps", "--name", name)
+    stack.compose(*command, "--publish", "127.0.0.1::8000", "api-a")
+    try:
+        port = int(stack.docker("port", name, "8000").rpartition(":")[2])
+        until(lambda: asked(port, "/health/live") == 200, "It does not answer.")
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as open_:
+            open_.request("GET", "/prices/stream")
+            stream = open_.getresponse()
+            assert stream.headers["Content-Type"].startswith("text/event-stream")
+            # It gives what the compose file grants, and kills what has not ended by then.
+            stack.docker("stop", name)
+            # Cut off in the midst, this would raise.
+            assert b"data:" not in stream.read()
+        assert stack.docker("inspect", "--format={{.State.ExitCode}}", name) == "0"
+    finally:
+        stack.docker("rm", "--force", name)
+
+
+@pytest.mark.long
+def test_a_database_whose_first_start_broke_off_is_never_healthy_on_stand_in_images(
+    stack: Stack, docker: dict[str, str], tmp_path: Path
+) -> None:
+    """The entrypoint begins with the second start as if the first had ended."""
+    project = shutil.copytree(stack.project, tmp_path / "broken")
+    env, port = project / ".env", free_ports()["DATABASE_PORT"]
+    lines = env.read_text(encoding="utf-8").splitlines()
+    own = {"COMPOSE_PROJECT_NAME": "broken", "DATABASE_PORT": str(port)}
+    kept = [line for line in lines if line.partition("=")[0] not in own]
+    env.write_text("\n".join([*kept, *("=".join(one) for one in own.items()), ""]), "utf-8")
+    first = min((project / "ops/postgres/initdb").glob("*.sql"))
+    first.write_text("SELECT 1 / 0;\n", encoding="utf-8")
+    with running(Stack(project, docker, {})) as broken:
+        broken.compose("up", "--detach", "--no-build", "--pull", "never", "postgres", check=False)
+        container = broken.compose("ps", "--all", "--quiet", "postgres").stdout.strip()
+
+        def state() -> Any:
+            return json.loads(broken.docker("inspect", "--format={{json .}}", container))
+
+        def serves() -> bool:
+            command = ("exec", "-T", "postgres", "pg_isready", "--quiet", "--host", "127.0.0.1")
+            return broken.compose(*command, check=False).returncode == 0
+
+        until(lambda: state()["RestartCount"] > 0, "It was not started again.")
+        until(serves, "It does not serve.")
+        moment = datetime.now(UTC).isoformat()
+        until(
+            lambda: any(
+                one["Start"] > moment and one["ExitCode"] != 0
+                for one in state()["State"]["Health"]["Log"]
+            ),
+            "Its health was not asked, or is good.",
+        )
+        assert state()["State"]["Health"]["Status"] != "healthy"
 
 
 @pytest.mark.long

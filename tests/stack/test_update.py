@@ -57,8 +57,10 @@ def older(
             # A busy machine lets the health check of 0.1.0 fail where the API answers.
             stack.up()
         yield stack
-        made = stack.docker("images", "--quiet", "--filter", "reference=older-project*")
-    stack.docker("rmi", "--force", *set(made.split()))
+        named = ("--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=older-project*")
+        made = stack.docker("images", *named)
+    # By name: an image of the other stack may be the same.
+    stack.docker("rmi", *made.split())
 
 
 def backups(stack: Stack) -> list[str]:

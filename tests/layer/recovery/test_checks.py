@@ -1,14 +1,18 @@
 """Each check fails against what it looks for, and passes when that is repaired."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from my_project.data_layer.recovery import Kind, checks, drill
+from my_project.data_layer.recovery import Kind, RecoveryError, checks, drill
+from my_project.data_layer.recovery.server import connected
 from tests.layer.recovery.conftest import Shop, opened_folder, shop, typed
 
 REMOTE = "postgresql://shop@db.example.org/shop"
@@ -103,6 +107,32 @@ def test_an_archive_that_lags_is_seen(kept: Shop, monkeypatch: pytest.MonkeyPatc
     found = asked("DL-BK-04")["DL-BK-04"]
     assert found["verdict"] == "failed"
     assert "heartbeat" in found["remedy"]
+
+
+@pytest.mark.standard("DL-BK-04")
+def test_a_crash_alone_is_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server forgets what it archived."""
+    with opened_folder() as folder, shop(folder) as opened:
+        opened.tool.run(Kind.FULL)
+        broken = suppress(RecoveryError)
+        with broken, connected(opened.server.url) as connection:
+            [pid] = connection.execute("SELECT pg_backend_pid()").fetchone() or [0]
+            os.kill(pid, signal.SIGKILL)
+            connection.execute("SELECT 1")
+
+        def forgot() -> bool:
+            with broken:
+                return bool(
+                    opened.execute("SELECT last_archived_wal IS NULL FROM pg_stat_archiver")
+                )
+            return False
+
+        opened.wait(forgot)
+        assert verdicts("DL-BK-04", "DL-BK-05") == {"DL-BK-04": "passed", "DL-BK-05": "passed"}
+        monkeypatch.setattr(checks, "ARCHIVE_AGE", timedelta(0))
+        found = asked("DL-BK-04")["DL-BK-04"]
+        assert found["verdict"] == "failed"
+        assert found["evidence"].startswith("Nothing was archived since 20")
 
 
 @pytest.mark.standard("DL-BK-07")

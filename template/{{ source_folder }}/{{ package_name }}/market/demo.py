@@ -14,7 +14,9 @@ from ..data_layer.database import Base, Database, StaleVersion, Upserted
 from . import orders, queries, samples
 from .models import Account, DailyBar, Instrument, Order, Trade
 
-TRADES_PER_DAY = 10
+# The last quarter of the samples is traded.
+TRADED_SINCE = date(2012, 12, 1)
+TRADES_PER_DAY = 80
 SYMBOL = "AAPL"
 
 
@@ -44,7 +46,8 @@ async def _load(database: Database, console: Console) -> None:
     async with database.transaction() as session:
         second = await samples.load_bars(session, bars)
     # Made beforehand, so that the clock measures the load alone.
-    trades = list(samples.trades_of(bars, per_day=TRADES_PER_DAY))
+    traded = (bar for bar in bars if bar.day >= TRADED_SINCE)
+    trades = list(samples.trades_of(traded, per_day=TRADES_PER_DAY))
     columns = (TextColumn("trades"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
