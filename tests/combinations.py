@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from itertools import chain, combinations, cycle, product
 
 import yaml
@@ -58,6 +59,7 @@ class Combination:
         ]
         return "-".join(parts)
 
+    @cache  # noqa: B019 (few, and for as long as the tests run)
     def pairs(self) -> set[frozenset[tuple[str, object]]]:
         """Every two values that meet in this combination."""
         values = [(f"module {module}", module in self.modules) for module in MODULES]

@@ -15,7 +15,7 @@ from copier._main import Worker
 from examples.render import snapshot
 from tests import projects
 from tests.combinations import EVERYTHING, Combination
-from tests.copies import answered_once
+from tests.copies import answered_once, cloned_once
 
 # Runs the tests marked `long` too.
 LONG = "TEST_LONG" in os.environ
@@ -66,8 +66,8 @@ def _compile_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _answered_once() -> Iterator[None]:
-    with answered_once():
+def _worked_out_once() -> Iterator[None]:
+    with answered_once(), cloned_once():
         yield
 
 

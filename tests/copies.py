@@ -1,11 +1,19 @@
-"""What Copier works out again for each part of each path, and need not."""
+"""What Copier works out again for each file, each copy and each update, and need not."""
 
+import copy
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+from copier import _template
 from copier._main import Worker
 from copier._user_data import AnswersMap
+from copier._vcs import clone
+
+from tests.projects import git
 
 
 @contextmanager
@@ -27,3 +35,37 @@ def answered_once() -> Iterator[None]:
 
     with patch.object(Worker, "_render_template", render_answered):
         yield
+
+
+@contextmanager
+def cloned_once() -> Iterator[None]:
+    """Keep the clone of each version of a template, and its questions: an update makes five.
+
+    They are only read.
+    """
+    load = _template.load_template_config
+    clones: dict[tuple[str, str], str] = {}
+    loaded: dict[tuple[Path, int], dict[str, Any]] = {}
+
+    with tempfile.TemporaryDirectory(prefix="clones-") as folder:
+
+        def clone_once(url: str, ref: str = "HEAD", location: str | None = None) -> str:
+            repository = Path(url)
+            if not repository.is_dir() or git("status", "--porcelain", cwd=repository):
+                return clone(url, ref, location)
+            key = (url, git("rev-parse", f"{ref}^{{commit}}", cwd=repository).strip())
+            if key not in clones:
+                clones[key] = clone(url, ref, tempfile.mkdtemp(dir=folder))
+            return clones[key]
+
+        def load_once(path: Path, quiet: bool = False) -> dict[str, Any]:
+            key = (path, path.stat().st_mtime_ns)
+            if key not in loaded:
+                loaded[key] = load(path, quiet)
+            return copy.deepcopy(loaded[key])
+
+        with (
+            patch.object(_template, "clone", clone_once),
+            patch.object(_template, "load_template_config", load_once),
+        ):
+            yield
