@@ -63,11 +63,14 @@ const USUAL = {
     exit_on_error: 'off',
     log_min_messages: 'warning',
 }
-const BASELINE =
+const setting = (values) =>
     'select ' +
-    Object.entries(USUAL)
+    Object.entries(values)
         .map(([name, value]) => `pg_catalog.set_config(${lit(name)}, ${lit(value)}, false)`)
         .join(', ')
+const BASELINE = setting(USUAL)
+// What may leave a setting behind. Not each UPDATE: to ask for the settings costs ten of those.
+const SETS = /(^|[;\n]|\*\/|\bbegin)\s*(set|reset|discard)\b|set_config/i
 const COPY_IN = /^\s*(?:\/\*.*?\*\/\s*|--[^\n]*\n\s*)*copy\b(?:(?!;).)*?\bfrom\s+stdin\b/is
 const COPY_ANY = /\bcopy\b(?:(?!;).)*?\bfrom\s+stdin\b/is
 const COPY_BIN = /\bformat\s+'?"?binary|\bwith\s+binary\b|\bcopy\s+binary\b/i
@@ -230,17 +233,18 @@ class Instance {
         this.last = conn
         if (prev === conn) return
         if (!prev?.dirty && !conn.dirty && !this.needReset) return
-        if (prev?.dirty && this.conns.has(prev)) {
+        if (prev?.changed && this.conns.has(prev)) {
             prev.gucs = this.internal(
                 Q("select name, setting from pg_catalog.pg_settings where source = 'session'"),
             ).rows.filter(([name, value]) => USUAL[name] !== value)
             prev.who = this.internal(Q('select session_user, current_user')).rows[0]
+            prev.changed = false
         }
         this.needReset = false
-        this.internal(Q('reset session authorization; reset role; reset all'))
-        this.internal(Q(BASELINE))
-        for (const [k, v] of conn.gucs)
-            this.internal(Q(`select pg_catalog.set_config(${lit(k)}, ${lit(v)}, false)`))
+        const settings = { ...USUAL, ...Object.fromEntries(conn.gucs) }
+        this.internal(
+            Q(`reset session authorization; reset role; reset all; ${setting(settings)}`),
+        )
         if (conn.who && conn.who[0] !== 'postgres')
             this.internal(Q(`set session authorization ${ident(conn.who[0])}`))
         if (conn.who && conn.who[1] !== conn.who[0])
@@ -317,9 +321,11 @@ class Conn {
     batch = []
     effects = []
     stmts = new Map()
+    setters = new Set()
     listens = new Set()
     gucs = []
     dirty = false
+    changed = false
     copy = null
     skip = false
     chain = Promise.resolve()
@@ -444,7 +450,7 @@ class Conn {
         this.lastSql = text
         this.inst.lastSql = text
         if (TRACE) console.error(this.id, text.slice(0, 200))
-        if (/\b(set|reset|discard)\b|set_config/i.test(text)) this.dirty = true
+        if (SETS.test(text)) this.dirty = this.changed = true
         if (/\btemp(orary)?\b/i.test(text)) this.temp = true
         if (/pg_(try_)?advisory_lock/i.test(text)) this.adv = true
         for (const m of text.matchAll(/(?:^|;)\s*listen\s+(?:"((?:[^"]|"")+)"|([\w$]+))/gi))
@@ -568,12 +574,15 @@ class Conn {
                 const s = this.sql(text)
                 const pm = msg('P', n ? this.prefix + n : '', Z0, s, Z0, m.subarray(o2))
                 if (n) this.stmts.set(n, pm)
+                if (SETS.test(text)) this.setters.add(n)
+                else this.setters.delete(n)
                 this.batch.push(pm)
                 return
             }
             case 'B': {
                 let [p, o] = cstr(m, 5),
                     [n, o2] = cstr(m, o)
+                if (this.setters.has(n)) this.changed = true
                 this.batch.push(
                     n ? msg('B', p, Z0, this.prefix + n, Z0, m.subarray(o2)) : Buffer.from(m),
                 )

@@ -124,11 +124,14 @@ def _archived(facts: _Facts) -> Finding:
         return failed("The server archives no WAL.", "Type `backup prepare`.")
     if state.broken:
         return failed(f"{state.failed_wal} was refused last.", "Read the log of the server.")
-    if state.archived is None or state.now - state.archived > ARCHIVE_AGE:
+    since = state.archived or state.counting_since
+    if state.now - since > ARCHIVE_AGE:
         return failed(
-            f"Nothing was archived since {state.archived or 'the start'}.",
+            f"Nothing was archived since {since}.",
             "Let the schedule run its heartbeat, and set archive_timeout to 60s.",
         )
+    if state.archived is None:
+        return passed(f"The server counts since {since:%H:%M:%S %Z}, and has none to archive yet.")
     return passed(f"{state.last} was archived at {state.archived:%H:%M:%S %Z}.")
 
 
@@ -139,7 +142,8 @@ def _continuous(facts: _Facts, tool: Tool) -> Finding:
             f"It lacks {in_words(names)}.",
             "Type `backup run full`: no moment from before the gap to then can be restored.",
         )
-    return passed(f"It reaches from {facts.backups[0].start} to {facts.archiving.last}.")
+    end = facts.archiving.last or "what comes next"
+    return passed(f"It reaches from {facts.backups[0].start} to {end}.")
 
 
 @_of_provider

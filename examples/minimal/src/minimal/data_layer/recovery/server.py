@@ -46,6 +46,7 @@ _ARCHIVING = """
     SELECT current_setting('wal_level') AS wal_level,
            current_setting('archive_mode') AS mode,
            last_archived_wal AS last, last_archived_time AS archived,
+           stats_reset AS counting_since,
            last_failed_wal AS failed_wal, last_failed_time AS failed,
            now() AS now
       FROM pg_stat_archiver
@@ -83,7 +84,8 @@ class Archiving:
     """How the server's archiver fares.
 
     Attributes:
-        last: the file that was archived last, and `archived` when.
+        last: the file that was archived last, and `archived` when; None since a crash, which the
+            count does not survive, until the next.
         failed_wal: the file that was refused last, and `failed` when.
     """
 
@@ -91,6 +93,7 @@ class Archiving:
     mode: str
     last: str | None
     archived: datetime | None
+    counting_since: datetime
     failed_wal: str | None
     failed: datetime | None
     now: datetime
@@ -121,7 +124,12 @@ def connected(url: URL) -> Iterator[psycopg.Connection]:
         reason = str(error).strip().splitlines()[-1]
         raise RecoveryError(f"The server can't be reached: {reason}") from None
     with connection:
-        yield connection
+        try:
+            yield connection
+        except psycopg.OperationalError as error:
+            if not connection.broken:
+                raise
+            raise RecoveryError("The server ended the connection.") from error
 
 
 def describe(connection: psycopg.Connection) -> Server:
