@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -171,6 +172,11 @@ def test_an_api_for_development_reloads_what_is_edited(stack: Stack) -> None:
     def status(path: str) -> int:
         return asked(stack.ports["API_PORT"], path)
 
+    # As a person has them under the umask 077.
+    for name in ("src", "migrations"):
+        for path in (stack.project / name, *(stack.project / name).rglob("*")):
+            path.chmod(path.stat().st_mode & 0o700)
+            os.chown(path, 1000, 1000)
     stack.compose("--file", "compose.yaml", "--file", "ops/app/develop.yaml", *up)
     try:
         assert status("/edited") == 404
