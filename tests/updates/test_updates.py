@@ -14,7 +14,7 @@ from tests import projects
 from tests.combinations import MODULES, module_sets
 from tests.projects import ROOT, clean_environment, commit_all, files, git, run
 from tests.updates.conftest import answers, append, begin, conflicts, dirty, is_yours, update
-from tests.updates.edits import edit
+from tests.updates.edits import edit, edit_managed_files
 
 PACKAGE = "src/my_project"
 TEMPLATE = "template/{{ source_folder }}/{{ package_name }}"
@@ -269,6 +269,24 @@ def test_the_command_says_what_comes_next(growing: Path, tmp_path: Path) -> None
     text = (project / PACKAGE / "data_layer" / "errors.py").read_text()
     assert text.endswith("# The template's.\n")
     assert answers(project)["project_name"] == projects.PROJECT_NAME
+
+
+def test_the_program_updates_as_these_tests_do(growing: Path, tmp_path: Path) -> None:
+    """They keep what Copier clones and works out again and again."""
+    ours = begin(growing, tmp_path / "ours", modules=["files"])
+    edit_managed_files(ours)
+    commit_all(ours, "Our work")
+    theirs = shutil.copytree(ours, tmp_path / "theirs")
+    append(growing / "template" / "compose.yaml.jinja", "# The next version.")
+    commit_all(growing, "The next version")
+
+    update(ours, modules=["redis"])
+    copier = Path(sys.executable).with_name("copier")
+    options = ("--defaults", "--skip-answered", "--quiet", "--vcs-ref=HEAD")
+    run(copier, "update", *options, "--data=modules=[redis]", cwd=theirs)
+    commit_all(theirs, "Update")
+    assert answers(ours)["modules"] == ["redis"]
+    assert files(theirs) == files(ours)
 
 
 def test_the_first_copy_says_what_comes_next(current: Path, tmp_path: Path) -> None:
