@@ -62,7 +62,7 @@ def _begin(target: Path) -> tuple[Path, int] | None:
     unlocked = part.with_suffix(NEW)
     held = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        # `leftovers` takes a part without a lock for abandoned, so the lock comes before the name.
+        # `leftovers` takes a part without a lock for abandoned: lock the file before its new name.
         # The kernel frees the lock however the process ends.
         fcntl.flock(held, fcntl.LOCK_EX)
         unlocked.rename(part)

@@ -108,7 +108,7 @@ def span(
     kind: str = "INTERNAL",
     carried: Mapping[str, Any] | None = None,
 ) -> AbstractContextManager[Any]:
-    """A span of work that begins here, such as a request or a job; yields None if traces are off.
+    """A span of work that begins here, as a request or a job; yields it, or None if traces are off.
 
     Args:
         name: one of few names, such as that of a route; never a value.

@@ -276,7 +276,7 @@ async def _async_only() -> Finding:
 
 
 def _synchronous_calls(file: Path) -> Iterator[tuple[str, int]]:
-    """The names of SQLAlchemy without async that the file imports or uses, each with its line."""
+    """The synchronous names of SQLAlchemy that the file imports or uses, each with its line."""
     for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
         match node:
             case ast.ImportFrom(module=str(module), level=0) if (
@@ -309,7 +309,7 @@ async def _secrets() -> Finding:
 
 
 def _host_of(url: URL) -> str:
-    """The host that libpq connects to; with a `hostaddr`, `host` only names the certificate."""
+    """The host that libpq connects to; with a `hostaddr`, `host` is only the certificate's name."""
     return str(url.query.get("hostaddr") or url.host or url.query.get("host", ""))
 
 

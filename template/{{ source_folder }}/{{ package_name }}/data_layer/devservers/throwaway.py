@@ -74,7 +74,7 @@ def run(command: Sequence[str], server: str | None) -> int:
     console = Console(stderr=True)
     with _throwaway_database(console, server) as url, wiring.embedded_services() as services:
         variables = _environment(url) | services
-        # This project's own commands are beside its Python, also in an environment not activated.
+        # This project's own commands are beside its Python, also where nobody activated it.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         try:
             child = subprocess.Popen(command, env=os.environ | variables | {"PATH": path})
@@ -114,7 +114,7 @@ def _in_foreground() -> bool:
 
 @contextmanager
 def _throwaway_database(console: Console, given: str | None) -> Iterator[URL]:
-    """Make a migrated database on the given server, or on an embedded one; drop it at the end."""
+    """A new migrated database, on the given server or an embedded one; it is gone at the end."""
     root()  # outside a project there is nothing to migrate: say so before a server starts
     with console.status("Starting …") as status, _server(given) as (server, kind):
         name = PACKAGE if given is None else f"{PACKAGE}_demo_{secrets.token_hex(4)}"

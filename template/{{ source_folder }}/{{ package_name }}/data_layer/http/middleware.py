@@ -83,7 +83,7 @@ class RequestId:
 
 
 class RequestSpan:
-    """Makes a span of each request, named by its route: the path and the query hold values."""
+    """Makes a span of each request, by its route: path, query and headers hold client values."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

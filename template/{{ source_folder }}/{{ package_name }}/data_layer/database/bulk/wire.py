@@ -1,4 +1,4 @@
-"""How values are sent: the types of a COPY, and the guards against a changed binary value."""
+"""How values are sent: the types of a COPY, and guards so that no binary form changes a value."""
 
 import struct
 from collections.abc import Callable, Iterator, Sequence

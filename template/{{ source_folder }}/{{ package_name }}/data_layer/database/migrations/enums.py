@@ -1,7 +1,7 @@
 """Enum types in autogenerate: made before the first column that has one, dropped after the last.
 
-Alembic alone makes the enum type with every new table that uses it, makes none for a new column,
-and never drops one.
+Without this module, Alembic makes the enum type with every new table that uses it, makes none for
+a new column, and never drops one.
 """
 
 from collections.abc import Iterable, Iterator
