@@ -8,9 +8,9 @@ set -eu
 ACL_FILE=${ACL_FILE:-/run/redis/users.acl}
 umask 077
 digest=$(printf %s "$ACL_PASSWORD" | sha256sum | cut -d ' ' -f 1)
-# Nobody can sign in as default, yet Redis replays its log with that user's rights: without them it
-# drops what scripts and transactions have written. INFO is among the dangerous commands, but `check`
-# and the exporter read it.
+# Nobody can sign in as default, yet Redis replays its log with that user's rights. Without these
+# rights it drops what scripts and transactions have written. INFO is among the dangerous commands,
+# but `check` and the exporter read it.
 {
     echo "user default off resetpass ~* &* +@all"
     echo "user $ACL_USER on #$digest $ACL_KEYS +@all -@dangerous -@admin +info"

@@ -1,1 +1,1 @@
-"""Adoption: what the layer needs of the files of a project that was there before it."""
+"""Adoption: what the layer needs in the files of a project that is older than the layer."""

@@ -6,7 +6,7 @@ from .page import PAGE, missing
 
 
 def adoption_checks() -> list[Check]:
-    """The check of what the layer needs of the project's own files."""
+    """The check of what the layer needs in the project's own files."""
     title = "The project has the lines that the layer needs"
     return [Check("DL-UP-07", title, _missing, of_repository=True)]
 

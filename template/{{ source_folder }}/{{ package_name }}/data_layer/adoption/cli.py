@@ -1,4 +1,4 @@
-"""The command line of a project that adds nothing to it; `data_layer_cli.py` is the place to."""
+"""The command line of a project without commands of its own; add those in `data_layer_cli.py`."""
 
 from ..cli import create_cli
 

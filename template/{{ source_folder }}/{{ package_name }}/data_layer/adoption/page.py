@@ -1,7 +1,7 @@
-"""What docs/data-layer/adopt.md asks for, and what of it a project lacks.
+"""What docs/data-layer/adopt.md asks for, and which of its lines a project lacks.
 
-The page is the one place that says so: a block names its file after its language. Nothing here
-needs more than the standard library, since it answers before anything is installed.
+The page is the only place that lists them: a block names its file after its language. This module
+needs only the standard library, since it runs before anything is installed.
 """
 
 import re
@@ -60,7 +60,7 @@ def _ini(file: Path) -> ConfigParser:
 
 
 def _settings(project: Path) -> dict[str, Any]:
-    """pyproject.toml, with what a tool reads from a file of its own in its place."""
+    """pyproject.toml; where a tool has a settings file of its own, that file replaces its table."""
     told = _toml(project / "pyproject.toml")
     tool = told.setdefault("tool", {})
     for name in ("ruff.toml", ".ruff.toml"):
@@ -81,12 +81,12 @@ def _settings(project: Path) -> dict[str, Any]:
 
 
 def _used(settings: dict[str, Any], tool: str) -> bool:
-    """Whether the project uses a tool; uv and pytest are what the layer itself needs."""
+    """Whether the project uses a tool; the layer itself needs uv and pytest."""
     return tool in ("uv", "pytest", *settings["tool"]) or tool in _declared(settings)
 
 
 def _declared(settings: dict[str, Any]) -> dict[str, list[re.Match[str]]]:
-    """What the project depends on, by its name; one may be declared more than once."""
+    """The dependencies of the project by name; a name may be declared more than once."""
     lists = [settings.get("project", {}).get("dependencies", [])]
     lists += settings.get("dependency-groups", {}).values()
     found: dict[str, list[re.Match[str]]] = {}
@@ -133,7 +133,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _lacks(wanted: Any, given: Any, path: str = "") -> Iterator[str]:
-    """The keys and the items of lists that `given` has not, or has otherwise."""
+    """The keys and the items of lists that `given` lacks, or has with another value."""
     if isinstance(wanted, dict):
         for key, value in wanted.items():
             there = given.get(key) if isinstance(given, dict) else None
@@ -206,7 +206,7 @@ def _of_compose(project: Path, name: str, text: str) -> Iterator[str]:
 
 
 def _history(project: Path) -> Iterator[str]:
-    """What Alembic had before the layer, which must be told apart from what comes after."""
+    """Migrations from before the layer: `migrations_baseline` must tell them from later ones."""
     versions = project / migrations_folder(project) / "versions"
     old = sorted(file.name for file in versions.glob("*.py") if not _NAME.fullmatch(file.name))
     given = _ini(project / "alembic.ini")

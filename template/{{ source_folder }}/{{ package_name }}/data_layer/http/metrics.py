@@ -29,7 +29,7 @@ from ..database import Database
 from .middleware import handler_of, method_of
 from .problems import Unavailable
 
-# Where the workers of one application write their counts, for any of them to add them up.
+# The workers of one application write their counts here, so that any worker can add them up.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -80,12 +80,12 @@ class RequestMetrics:
                 self._durations.labels(method, handler).observe(took)
 
     def _handler(self, asked: Scope, route: object) -> str | None:
-        """The template of the route that answered, or what `handler_of` says without one.
+        """The template of the route that answered; without a route, what `handler_of` returns.
 
         `handler_of` tries all routes once more, so its answers are kept. A route under two prefixes
-        has two templates, of which one matches the path.
+        has two templates; one of them matches the path.
         """
-        # By its id: a route can't be hashed, and lives as long as the application.
+        # By the route's id: a route can't be hashed, and lives as long as the application.
         known = self._templates.setdefault(id(route), [])
         for pattern, template in known:
             if pattern.match(asked["path"]):
@@ -93,7 +93,7 @@ class RequestMetrics:
         handler = handler_of(asked)
         if route is not None and handler is not None:
             pattern = compile_path(handler)[0]
-            # Not behind a proxy's prefix, nor in a mounted application that has no routes.
+            # It does not match behind a proxy's prefix, or in a mounted application without routes.
             if pattern.match(asked["path"]):
                 known.append((pattern, handler))
         return handler
@@ -124,7 +124,7 @@ def install(app: FastAPI) -> None:
 
     The registry is the application's own, so two applications in one process don't clash. Where
     `PROMETHEUS_MULTIPROC_DIR` names a folder, `/metrics` has the requests of all workers, and
-    nothing else, since the state of one is not that of all.
+    nothing else, since the state of one worker is not the state of all.
 
     Raises:
         SystemExit: the folder is not there.
@@ -158,6 +158,6 @@ def install(app: FastAPI) -> None:
 
 
 def _workers() -> int:
-    """How many workers the command asks for; those of uvicorn and gunicorn share its arguments."""
+    """How many workers the command asks for; uvicorn and gunicorn give each its arguments."""
     told = re.search(r"(?:^| )(?:--workers|-w)[ =]?(\d+)", " ".join(sys.argv[1:]))
     return int(told[1] if told else os.environ.get("WEB_CONCURRENCY") or 1)

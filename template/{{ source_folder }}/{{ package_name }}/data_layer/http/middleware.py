@@ -36,9 +36,9 @@ def methods_of(scope: Scope) -> list[str]:
 
 
 def handler_of(scope: Scope) -> str | None:
-    """The template of the request's route, or "none"; None for what is no request to count.
+    """The template of the request's route, or "none"; None for a request that is not counted.
 
-    Asked before the request is handled, since a mounted application changes the scope.
+    It needs the scope from before the request is handled: a mounted application changes it.
     """
     if scope["type"] != "http":
         return None
@@ -47,15 +47,15 @@ def handler_of(scope: Scope) -> str | None:
 
 
 def method_of(scope: Scope) -> str:
-    """The method; a server lets any token through as one, and each would be a series of its own."""
+    """The method, or "other": a server lets any token through, and each would make a series."""
     method: str = scope["method"]
     return method if method in HTTPMethod.__members__ else "other"
 
 
 class RequestId:
-    """Gives each request an id, or takes that of its header X-Request-ID, and answers with it.
+    """Gives each request an id, or takes the id in its header X-Request-ID, and answers with it.
 
-    Where traces are sent, a request of a traced program has the id of that trace.
+    Where traces are sent, a request from a traced program has the id of that trace.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -70,7 +70,7 @@ class RequestId:
         if not _GIVEN.fullmatch(identifier):
             told = _TRACE.match(headers.get(b"traceparent", b"")) if tracing.is_on() else None
             identifier = told[1] if told else secrets.token_hex(16).encode()
-        # It is never reset: the server logs an error after this call, in the same task.
+        # The id is never reset: the server logs an error after this call, in the same task.
         logs.begin(identifier.decode())
 
         async def named(message: Message) -> None:
@@ -83,7 +83,7 @@ class RequestId:
 
 
 class RequestSpan:
-    """Makes a span of each request, by its route: path, query and headers are a client's values."""
+    """Makes a span of each request, by its route: path, query and headers hold client values."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -109,7 +109,7 @@ class RequestSpan:
 
 
 class HeadAsGet:
-    """Answers HEAD with the headers of the GET; a route for HEAD of your own is not asked."""
+    """Answers HEAD with the headers of the GET; your own route for HEAD is not called."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -138,7 +138,7 @@ class HeadAsGet:
 
 
 class BodyLimit:
-    """Answers 413 to a body that is too large: at once when its length is told, else when read."""
+    """Answers 413 to a body that is too large: at once if a header has its length, else on read."""
 
     def __init__(
         self, app: ASGIApp, largest: int, refuse: Callable[[Request, Exception], Response]

@@ -40,7 +40,7 @@ from .middleware import REQUEST_ID, methods_of
 
 logger = logging.getLogger(__name__)
 
-# RFC 9457 wants a URI; a URN is one without a promise of a page behind it.
+# RFC 9457 wants a URI; a URN is a URI that promises no page behind it.
 TYPE = "urn:problem-type:{type}"
 
 
@@ -64,9 +64,9 @@ class Conflict(ConflictProblem):
 
 
 class ConstraintConflict(ConflictProblem):
-    """409: a unique, exclusion or foreign key constraint stands against the change.
+    """409: a unique, exclusion or foreign key constraint forbids the change.
 
-    `constraint` is its name; another state of other rows would let the same request pass.
+    `constraint` is its name. The same request could pass if other rows were different.
     """
 
     type_ = "constraint-conflict"
@@ -76,7 +76,8 @@ class ConstraintConflict(ConflictProblem):
 class RefusedValue(UnprocessableProblem):
     """422: a value breaks a check, must not be null, or does not fit the type of its column.
 
-    `constraint` is the name of the check and `column` the one that must have a value, else null.
+    `constraint` names the check, or is null; `column` names the column that must have a value, or
+    is null.
     """
 
     type_ = "refused-value"
@@ -144,7 +145,7 @@ class TimedOut(ServerProblem):
 
 
 class Unexpected(ServerProblem):
-    """500: whatever was raised stays in the log of the server."""
+    """500: the details of the error stay in the log of the server."""
 
     type_ = "unexpected-error"
     title = "Unexpected error"
@@ -205,7 +206,7 @@ def documented(*problems: type[StatusProblem]) -> dict[int | str, dict[str, Any]
 def _name_the_request(
     content: dict[str, Any], _: Request, response: Response
 ) -> tuple[dict[str, Any], Response]:
-    # An unexpected error is answered outside of the middleware that sets the header elsewhere.
+    # An unexpected error is answered outside of the middleware that sets the header for all else.
     if identifier := logs.request_id():
         response.headers[REQUEST_ID.decode()] = identifier
     return content, response
@@ -228,8 +229,8 @@ def _not_found(_: ExceptionHandler, __: Request, error: NotFound) -> Problem:
 
 def _violation(_: ExceptionHandler, request: Request, error: Violation) -> Problem:
     if error.kind == "value":
-        # The client's value, or a fault of the statement (an overflow, a wrong pattern): the
-        # server's code is the same.
+        # The client's value is wrong, or the statement has a fault (an overflow, a wrong pattern):
+        # the server's code is the same.
         _log(request, error)
     if error.kind in ("unique", "exclusion", "foreign key"):
         return ConstraintConflict(str(error), constraint=error.constraint)
