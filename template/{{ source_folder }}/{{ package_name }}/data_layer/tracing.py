@@ -114,8 +114,8 @@ def span(
         name: one of few names, such as that of a route; never a value.
         attributes: what else is known of the work, without values, too.
         kind: one of OpenTelemetry's `SpanKind`.
-        carried: what `carried()` returned where the work was sent; without it, the work has a
-            trace of its own.
+        carried: what `carried()` returned where the work was sent; without it, the work
+            belongs to the span that is open here, or begins a trace.
     """
     return _NOTHING if _tracer is None else _begun(name, attributes, kind, carried)
 

@@ -8,7 +8,7 @@ from .page import PAGE, missing
 
 
 def adopt() -> int:
-    """Print what is missing; returns the exit code, 1 while something is missing."""
+    """Print what is missing; returns the exit code: 1 while something is, 2 without a project."""
     here = Path.cwd()
     project = next(
         (folder for folder in (here, *here.parents) if (folder / ANSWERS).is_file()), None

@@ -55,7 +55,8 @@ def method_of(scope: Scope) -> str:
 class RequestId:
     """Gives each request an id, or takes the id in its header X-Request-ID, and answers with it.
 
-    Where traces are sent, a request from a traced program has the id of that trace.
+    Where traces are sent, a request without that header from a traced program has the id of the
+    trace.
     """
 
     def __init__(self, app: ASGIApp) -> None:

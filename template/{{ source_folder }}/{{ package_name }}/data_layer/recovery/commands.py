@@ -158,7 +158,7 @@ def _refuse(into: Path, holds: bool, overwrite: bool) -> None:
 
 
 def _gap(settings: BackupSettings, tool: Tool, backups: list[Backup]) -> list[str]:
-    """A sentence about the WAL that is missing; none when no WAL is missing."""
+    """A sentence about the WAL or the backup that is missing; none when nothing is."""
     if not backups:
         return ["There is no backup; type `backup run full`."]
     try:

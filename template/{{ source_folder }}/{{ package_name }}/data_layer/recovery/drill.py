@@ -46,8 +46,8 @@ def drill(
 ) -> Report:
     """Restore the newest backup to a point of now, on a private copy, and judge the copy.
 
-    Production is only read, and locked for milliseconds. The report is written however the drill
-    ends.
+    In production the drill makes a restore point and switches the segment of WAL; the rest it only
+    reads, under locks of milliseconds. The report is written however the drill ends.
 
     Args:
         checks: the project's own checks of the copy, beside those that every copy gets.

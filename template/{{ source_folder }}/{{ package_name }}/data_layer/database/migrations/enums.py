@@ -76,7 +76,7 @@ def compare(
 ) -> PriorityDispatchResult:
     """Add the enum types that the models begin to use, and drop those that they use no more.
 
-    An enum type that no table of the models has ever used is somebody else's.
+    An enum type that no table of the models has ever used, or that another table uses too, stays.
     """
     connection, models = context.connection, context.sorted_tables
     if connection is None:

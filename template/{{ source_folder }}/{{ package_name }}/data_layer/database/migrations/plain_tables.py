@@ -24,7 +24,7 @@ _LIVING = text(
 
 
 class PlainTables:
-    """Every operation of TimescaleDB by its name; none of them does anything."""
+    """Every operation of TimescaleDB by its name; each does nothing, or raises MigrationError."""
 
     def __getattr__(self, operation: str) -> Callable[..., None]:
         """The operation.
