@@ -21,9 +21,9 @@ def files_since(base: str, root: Path) -> tuple[str, list[str]] | None:
         root: of the project; the paths are relative to it, and paths outside are left out.
 
     Returns:
-        The commit where they branched off, and the paths. None when `base` is a full commit id
-        that is not in the clone: the first push of a branch names one (all zeros), and so does a
-        forced push.
+        The commit where they branched off, and the paths. None when `base` is empty, or a full
+        commit id that is not in the clone: the first push of a branch names one (all zeros), and
+        so does a forced push.
 
     Raises:
         DataLayerError: git can't tell.
