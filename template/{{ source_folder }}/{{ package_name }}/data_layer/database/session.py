@@ -65,7 +65,8 @@ class WriteSession(ReadSession):
         Args:
             effect: called without arguments, for example to drop cached values.
             or_unknown: run it also when COMMIT was interrupted, by a broken connection or a
-                cancellation, so that nobody knows whether the transaction took effect; for effects that do no harm when it didn't.
+                cancellation, so that nobody knows whether the transaction took effect; for effects
+                that do no harm when it didn't.
         """
         self.info.setdefault("after_commit", []).append((effect, or_unknown))
 
