@@ -288,7 +288,7 @@ class _Run:
         return count, count - taken
 
     def _taken_over(self, reader: Reader, stretch: Stretch, count: int) -> int:
-        """How many rows of a new file come from the one that it replaces; refuses fewer rows."""
+        """How many rows of a new file come from the one that it replaces, if it may replace it."""
         if stretch.old is None:
             return 0
         if not self.fewer and count < (had := reader.stored([stretch.old])):

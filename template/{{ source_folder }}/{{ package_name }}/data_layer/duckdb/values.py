@@ -231,7 +231,7 @@ def _check_between(numbers: Any, low: int, high: int) -> None:
 
 
 def _converter(column: sql.TypeEngine[Any]) -> Convert | None:
-    """What turns Arrow's values for a column into those that the ORM takes; None if nothing must."""
+    """What converts Arrow's values for a column into the ORM's; None if the two are the same."""
     match column:
         case sql.ARRAY():
             convert = _converter(column.item_type)
