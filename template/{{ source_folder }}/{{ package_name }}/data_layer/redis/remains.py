@@ -1,4 +1,4 @@
-"""What of Redis lives on its servers."""
+"""What lives on the servers of Redis."""
 
 from ..modules.remains import Remains
 from ..settings import load
