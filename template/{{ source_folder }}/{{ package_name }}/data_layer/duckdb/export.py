@@ -45,7 +45,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an export is: the share of its files that is `done`, from 0 to 1, and its rows."""
+    """How far an export is: the `done` share of its files, from 0 to 1, and the rows written."""
 
     done: float
     rows: int
@@ -310,7 +310,7 @@ def _refused(declared: Export, error: Exception) -> DuckDBError:
             f"DUCKDB_THREADS, or choose a shorter period. {kept}"
         )
     if isinstance(error, duckdb.ConversionException):
-        # The text quotes the value.
+        # DuckDB's text quotes the value.
         column = text.partition(" source column ")[2] or "a column"
         return DuckDBError(f"{begin}DuckDB can't convert a value of {column}. {kept}")
     if isinstance(error, duckdb.InterruptException):

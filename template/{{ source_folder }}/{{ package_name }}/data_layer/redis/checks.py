@@ -19,7 +19,7 @@ from .settings import RedisSettings
 
 # The oldest release lines that still get fixes and have the commands that the module uses.
 OLDEST = {"valkey": (8, 0), "redis": (7, 2)}
-# Keys of a sample; to read that many takes a server some milliseconds, whatever it holds.
+# How many keys are sampled; that takes a server some milliseconds, however many keys it holds.
 SAMPLE = 2_000
 # With fewer reads a hit rate says nothing; at a lower hit rate a cache costs more than it saves.
 ENOUGH_READS = 1_000

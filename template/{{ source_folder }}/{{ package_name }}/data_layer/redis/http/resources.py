@@ -23,8 +23,8 @@ from .sessions import Sessions
 async def redis_resources(state: Any) -> AsyncIterator[None]:
     """Open what the routes use of Redis, and put it into the state of the application.
 
-    `/health/ready` does not ask Redis: it is down for every process at once, and a load balancer
-    that took out all processes would fail even requests that need no Redis. Routes that can't do
+    `/health/ready` does not ask Redis: Redis is down for all processes at once, and a load balancer
+    that took them all out would fail even requests that need no Redis. Routes that can't do
     without it (sessions, limits that fail closed, live messages) answer 503 by themselves.
     """
     async with AsyncExitStack() as stack:

@@ -1,8 +1,8 @@
 """Sessions in Redis: an opaque cookie, two ways to expire, and revocation that holds.
 
 One key holds a session, another the mark of its user; a session is valid while it carries that
-mark. So deleting the mark signs the user out everywhere, at once. A key that Redis evicts or
-forgets ends sessions and never revives one. Only a failover or a loss of power, which undo the last
+mark. So deleting the mark signs the user out everywhere, at once. If Redis evicts or forgets a key,
+sessions end, and none is ever revived. Only a failover or a loss of power, which undo the last
 writes, may undo a sign-out of that moment.
 """
 

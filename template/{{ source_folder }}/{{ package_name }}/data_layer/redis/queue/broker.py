@@ -87,6 +87,7 @@ class StreamBroker(AsyncBroker):
 
     async def kick(self, message: BrokerMessage) -> None:
         """Enqueue the job.
+
         Raises:
             QueueFull, JobTooLarge: the queue did not take it.
             QueueUnreachable: the queue may have taken it or not.
