@@ -16,9 +16,9 @@ DAYS = [datetime(2024, month, 15, tzinfo=UTC) for month in (1, 1, 2)]
 
 @pytest.fixture(autouse=True)
 def _own_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the settings lead to an empty lake, and the project declare no exports."""
+    """Point the settings at an empty lake, and let the project declare no exports."""
     monkeypatch.setenv("DUCKDB_LAKE", str(tmp_path / "lake"))
-    # One connection: a small server may have one session for all.
+    # One connection: a small server may have only one session.
     monkeypatch.setenv("DUCKDB_THREADS", "1")
     monkeypatch.setattr(layer.duckdb.declarations, "_declared", {})
 
@@ -45,7 +45,7 @@ async def test_an_export_is_a_file_a_month_named_by_the_convention(
         f"{exported.series.source}_things_tick_20240101_20240131.parquet",
         f"{exported.series.source}_things_tick_20240201_20240229.parquet",
     ]
-    # A second export reads what is new, and nothing is.
+    # A second export reads only what is new, and nothing is new.
     assert (await layer.duckdb.export(things, lake, exported)).files == ()
 
 

@@ -141,5 +141,5 @@ async def test_a_worker_does_what_was_sent_once() -> None:
 async def test_the_server_and_its_keys_keep_to_the_standard(ask: Ask) -> None:
     async with layer.redis.Store.open() as store:
         await layer.redis_limits.Limiter(store).take(LIMIT, "ada")
-        # The others of DL-RD judge servers that stay.
+        # The other checks of DL-RD judge permanent servers.
         await ask("DL-RD-01", "DL-RD-20")

@@ -131,5 +131,5 @@ async def test_what_is_declared_is_made_summed_up_and_turned_into_columns(
 
 @pytest.mark.usefixtures("database_in_environment")
 async def test_the_project_keeps_to_the_standard(ask: Ask) -> None:
-    # The others of DL-TS judge a server that stays.
+    # The other checks of DL-TS judge a permanent server.
     await ask(*(f"DL-TS-0{number}" for number in (1, 2, 3, 4, 5, 9)))

@@ -37,7 +37,7 @@ def parts(name: str) -> list[ModuleType]:
 
 
 def _is_there(name: str) -> bool:
-    """Whether there is such a module; compiled files that it left behind are none."""
+    """Whether there is such a module; a folder with only its compiled files does not count."""
     spec = find_spec(name)
     return spec is not None and spec.origin is not None
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ..data_layer.database import Base, BigIntKey, Timestamps, UuidKey, Versioned
 
-# Limits are money and quantities are whole, so quantity x limit is exact. What the market reports
-# has finer steps.
+# Limits are money and quantities are whole, so quantity x limit is exact. Prices that the market
+# reports have finer steps.
 Money = Annotated[Decimal, mapped_column(Numeric(18, 2))]
 Price = Annotated[Decimal, mapped_column(Numeric(12, 4))]
 Quantity = Annotated[int, mapped_column(BigInteger)]
@@ -90,9 +90,9 @@ class Order(BigIntKey, Versioned, Timestamps, Base):
 
 
 class Trade(Base):
-    """One line of the public tape. Append-mostly, and read by ranges of time.
+    """One line of the public tape. The table mostly grows at its end, and is read by time ranges.
 
-    The natural key holds the time, as a table partitioned by time demands of every unique key;
+    The natural key holds the time, as every unique key of a table partitioned by time must;
     `sequence` tells apart the trades of one instant.
     """
 

@@ -65,7 +65,7 @@ async def amend_order(
     quantity: int | None = None,
     limit_price: Decimal | None = None,
 ) -> Order:
-    """Change the quantity or the limit of an open order; what it holds back follows.
+    """Change the quantity or the limit of an open order, and with it the cash that it holds back.
 
     Raises:
         NotFound: there is no such order.
@@ -169,8 +169,8 @@ async def orders_of(
 
 
 async def _locked_account(session: WriteSession, account_id: UUID) -> Account:
-    # The lock makes the orders of one account take turns: what each of them checks of the cash
-    # and the position still holds when it writes.
+    # The lock makes the orders of one account take turns: the cash and the position that an order
+    # has checked are still the same when it writes.
     account = await session.get(Account, account_id, with_for_update=True, populate_existing=True)
     if account is None:
         raise NotFound("Account", account_id)
@@ -179,8 +179,8 @@ async def _locked_account(session: WriteSession, account_id: UUID) -> Account:
 
 async def _open_account(session: WriteSession, order: Order) -> Account:
     account = await _locked_account(session, order.account_id)
-    # Whoever held the lock before may have changed the order: then nothing that is computed from
-    # it is worth an answer of its own.
+    # Whoever held the lock before may have changed the order. Then the client must hear that, and
+    # not an answer that is computed from the old order.
     current = await session.scalar(select(Order.version).where(Order.id == order.id))
     if current != order.version:
         raise StaleVersion("Order", order.id, expected=order.version, current=current)

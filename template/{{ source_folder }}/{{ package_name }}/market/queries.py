@@ -1,4 +1,4 @@
-"""What the desk asks its data: aggregates in raw SQL, typed rows out.
+"""The queries of the desk: aggregates in raw SQL, with typed rows as results.
 
 The statements stand in `sql/`, where an editor and a linter know them as SQL.
 """

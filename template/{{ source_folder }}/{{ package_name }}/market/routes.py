@@ -35,7 +35,7 @@ from . import orders, parts, queries
 from .models import Account, Instrument, Order, Side, Status
 
 router = APIRouter(tags=["market"])
-# Apart from the others, since a module may have something to say to it: `include_in`.
+# Separate from the others, since a module may add options to it: see `include_in`.
 placing = APIRouter(tags=["market"])
 
 NOT_FOUND = documented(EntityNotFound)

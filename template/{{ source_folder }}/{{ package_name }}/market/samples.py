@@ -95,7 +95,7 @@ def trades_of(bars: Iterable[Bar], *, per_day: int, seed: int = 1) -> Iterator[T
 
 
 async def load_instruments(session: WriteSession, folder: Path | None = None) -> Upserted:
-    """Bring the instruments of the samples in; those already there are updated."""
+    """Load the instruments of the samples; existing ones are updated."""
     rows = [
         (line["symbol"], line["name"], line["currency"], Decimal(line["tick_size"]))
         for line in _lines(_INSTRUMENTS, folder)
@@ -105,7 +105,7 @@ async def load_instruments(session: WriteSession, folder: Path | None = None) ->
 
 
 async def load_bars(session: WriteSession, bars: Iterable[Bar]) -> Upserted:
-    """Bring daily bars in; a second time changes nothing."""
+    """Load daily bars; loading them a second time changes nothing."""
     ids = await _instrument_ids(session)
     rows = ((ids[symbol], *prices) for symbol, *prices in bars)
     return await upsert(session, DailyBar, rows, key=["instrument_id", "day"])
@@ -116,10 +116,10 @@ async def load_trades(
     trades: Iterable[Tick],
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Bring trades in by COPY, as a feed that sends each of them once; returns how many.
+    """Load trades by COPY, as from a feed that sends each of them once; returns how many.
 
     Raises:
-        RowRejected: one of them is there already; then none was written.
+        RowRejected: one of them exists already; then none was written.
     """
     ids = await _instrument_ids(session)
     rows = ((ids[symbol], *trade) for symbol, *trade in trades)

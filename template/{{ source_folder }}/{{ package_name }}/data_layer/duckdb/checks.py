@@ -20,7 +20,7 @@ from .verify import compare
 
 # An export that runs once a day is not late after 25 hours.
 PATIENCE = 1.5
-# Files of each export whose rows are counted; `export verify` counts all.
+# How many files of each export the check compares; `export verify` compares all.
 COUNTED = 3
 
 
@@ -28,7 +28,7 @@ def duckdb_checks(open_lake: Callable[[], Lake], declare: Callable[[], None]) ->
     """The checks of the lake, in the order of the report.
 
     Args:
-        open_lake: called by each check.
+        open_lake: opens the lake; each check calls it.
         declare: imports the modules that declare exports.
     """
     lake = _Lake(open_lake, declare)

@@ -41,7 +41,8 @@ _KEPT = {
 _DIGITS = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _NOT_IN_ARRAYS = {"bytea"}
 _TIMES = {"date", "timestamp", "timestamptz"}
-# DuckDB counts microseconds from 1970 on, PostgreSQL from 2000 on: its last 30 years would wrap.
+# DuckDB counts microseconds from 1970, PostgreSQL from 2000, so PostgreSQL's last 30 years would
+# overflow.
 _TIMES_END = "294247-01-01 00:00Z"
 
 
@@ -50,12 +51,12 @@ class Plan:
     """How an export is read.
 
     Attributes:
-        base: the statement of the declaration, as text with its parameters in it.
-        selected: the columns of `base` as PostgreSQL shall send them.
-        replaced: what DuckDB makes of some of them, for its `* REPLACE`.
-        types: the type that DuckDB has for each column, by name.
-        losses: SQL conditions under which a value would change on its way, each with the words for
-            it.
+        base: the declared statement as text, with the values of its parameters written out.
+        selected: the select list with which PostgreSQL sends the columns of `base`.
+        replaced: casts that DuckDB applies to some of the columns, for its `* REPLACE`.
+        types: DuckDB's type of each column, by name.
+        losses: SQL conditions under which the export would change a value, each with the words
+            that describe such a value.
         time: the name of the time column.
         time_type: date, timestamp or timestamptz.
         order_by: the columns by which the rows of a file are sorted.
@@ -77,12 +78,12 @@ class _Column:
 
     Attributes:
         name: of the column.
-        type: the name of its type; of an array, the type of what it holds.
+        type: the name of its type; for an array, of its elements' type.
         shown: the type as people write it.
         kind: `e` for an enum.
-        array: whether it is one.
-        scale: the digits behind the point, where the declaration knows them and the server does
-            not.
+        array: whether the column is an array.
+        scale: the digits after the decimal point, if the declaration knows them and the server
+            does not.
     """
 
     name: str
@@ -101,7 +102,7 @@ class _Column:
 
     @property
     def in_duckdb(self) -> str:
-        """The type that DuckDB has for it."""
+        """DuckDB's type for the column."""
         kind = "VARCHAR" if self.kind == "e" else _KEPT[self.type]
         if self.digits is not None:
             kind += "({},{})".format(*self.digits)
@@ -109,7 +110,7 @@ class _Column:
 
     @property
     def sent(self) -> str:
-        """What PostgreSQL selects."""
+        """The expression that PostgreSQL selects for the column."""
         name = identifier(self.name)
         if self.kind == "e":
             return f"{name}::text{'[]' * self.array} AS {name}"
@@ -118,7 +119,7 @@ class _Column:
         return name
 
     def fault(self) -> str:
-        """Why it can't be exported, whatever its values are; or nothing."""
+        """Why the column can't be exported, whatever its values are; empty if it can."""
         what = f"{self.name} is {self.shown}"
         if self.kind == "e":
             return ""
@@ -139,7 +140,7 @@ class _Column:
         return ""
 
     def losses(self) -> Iterator[tuple[str, str]]:
-        """Conditions under which a value would change on its way, each with what it is then."""
+        """Conditions under which the export would change a value, each with what is wrong then."""
         name = identifier(self.name)
         if self.array:
             yield (
@@ -158,7 +159,7 @@ class _Column:
             case "numeric" if self.scale is not None:
                 most = MAX_PRECISION - self.scale
                 return (
-                    # PostgreSQL takes NaN for larger than every number.
+                    # PostgreSQL sorts NaN above every number, so the first part finds NaN, too.
                     f"abs({value}) >= 1e{most} OR round({value}, {self.scale}) <> {value}",
                     f"is NaN or has more digits than the numeric({MAX_PRECISION}, {self.scale}) "
                     "that was declared (cast the column to a numeric with others, or to float8)",
@@ -176,7 +177,7 @@ class _Column:
                     "to text)",
                 )
             case "json":
-                # JSONB has no such text, and no NUL either, which JSON and DuckDB have.
+                # JSONB refuses such text. It also refuses NUL, which JSON and DuckDB allow.
                 return (
                     rf"{value}::text ~* '\\ud[89a-f]' AND"
                     rf" NOT pg_input_is_valid(replace({value}::text, '\u0000', ''), 'jsonb')",
@@ -187,10 +188,11 @@ class _Column:
 
 
 async def plan(database: Database, export: Export) -> Plan:
-    """Ask the server what the export consists of.
+    """Ask the server for the columns of an export, and plan how to read them.
 
     Raises:
-        DuckDBError: a column can't be exported, by name; or one that is named is not there.
+        DuckDBError: a column can't be exported, or the declaration names a column that does not
+            exist; the message names the column.
     """
     async with database.read_only() as session:
         driver, dialect = await driver_of(session)
@@ -236,7 +238,7 @@ async def plan(database: Database, export: Export) -> Plan:
 def _text(driver: Any, statement: SelectBase | TextClause, dialect: Any) -> str:
     state = statement.compile(dialect=dialect).construct_expanded_state()
     if not state.parameters:
-        # What is written around it begins on a line of its own, behind a comment of the last one.
+        # The line break ends a comment in the last line, so that it hides no SQL that follows.
         return state.statement.replace("%%", "%").rstrip().rstrip(";") + "\n"
     parameters = {
         name: process(value) if callable(process := state.processors.get(name)) else value
@@ -247,7 +249,7 @@ def _text(driver: Any, statement: SelectBase | TextClause, dialect: Any) -> str:
 
 async def _columns(driver: Any, base: str) -> list[_Column]:
     async with driver.cursor() as cursor:
-        # A prepared one would fail once the table has other columns.
+        # A prepared statement would fail once the table has other columns.
         described = f"SELECT * FROM ({base}) AS exported LIMIT 0"  # noqa: S608
         await cursor.execute(described.encode(), prepare=False)
         names = [column.name for column in cursor.description]
@@ -270,7 +272,7 @@ ORDER BY asked.place
 
 
 def _with_scale(column: _Column, statement: SelectBase | TextClause) -> _Column:
-    """A column with the scale that SQLAlchemy knows and the server does not, as of a sum."""
+    """The column with the scale that SQLAlchemy knows and the server does not, as for a sum."""
     if column.shown != "numeric" or not isinstance(statement, SelectBase):
         return column
     for declared in statement.selected_columns:

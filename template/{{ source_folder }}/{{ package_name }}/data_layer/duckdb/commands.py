@@ -41,7 +41,7 @@ Names = Annotated[
 ]
 Day = Annotated[datetime | None, typer.Option(metavar="YYYY-MM-DD", formats=["%Y-%m-%d"])]
 
-# Rows that `query` shows of an answer that is not kept.
+# How many rows `query` shows when no `--output` keeps the answer.
 SHOWN = 100
 
 
@@ -49,7 +49,7 @@ def export_commands(open_lake: Callable[[], Lake], declare: Callable[[], None]) 
     """The command group.
 
     Args:
-        open_lake: called by each command, so that `--help` needs no lake.
+        open_lake: opens the lake; each command calls it, so that `--help` needs no lake.
         declare: imports the modules that declare exports; each command that needs them calls it.
     """
     commands = typer.Typer(
@@ -230,7 +230,7 @@ def _write(answer: duckdb.DuckDBPyConnection, output: Path) -> int:
     if kind not in ("parquet", "csv", "json"):
         raise DuckDBError(f"{output} ends in none of .parquet, .csv and .json.")
     try:
-        # A DuckDB of its own, since that of an analysis may write nothing.
+        # A separate DuckDB, since the one of an analysis may not write files.
         with replacing(output) as part, duckdb.connect() as connection:
             connection.register("answer", answer.to_arrow_reader(10_000))
             copied = connection.execute(

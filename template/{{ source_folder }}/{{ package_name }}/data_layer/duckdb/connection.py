@@ -22,7 +22,7 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB in memory that keeps to the settings and downloads nothing.
 
     Raises:
-        DuckDBError: a setting is not what DuckDB or this machine takes.
+        DuckDBError: DuckDB or this machine refuses a setting.
     """
     config: dict[str, Any] = {
         "memory_limit": settings.memory_limit,
@@ -35,7 +35,7 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
     with _spill(settings) as spill:
         connection = duckdb.connect(config=config | {"temp_directory": str(spill)})
         try:
-            # GLOBAL, since a cursor does not take over what its connection has set.
+            # GLOBAL, since a cursor does not inherit the settings of its connection.
             connection.execute("SET GLOBAL TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
             yield connection
@@ -45,7 +45,7 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def _spill(settings: DuckDBSettings) -> Iterator[Path]:
-    """A folder of its own, removed at the end; first remove what killed processes left."""
+    """A new folder, removed at the end; first remove the folders that killed processes left."""
     parent = settings.temp_directory or Path(tempfile.gettempdir())
     for left in parent.glob(f"{SPILL}*"):
         with suppress(OSError), _locked(left):

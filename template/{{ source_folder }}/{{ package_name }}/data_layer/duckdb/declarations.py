@@ -41,7 +41,7 @@ class Period(StrEnum):
                 return day.replace(month=1, day=1)
 
     def after(self, begin: date) -> date:
-        """The first day of the period behind the one that begins with `begin`."""
+        """The first day of the period after the one that begins with `begin`."""
         longest = {Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 31, Period.YEAR: 366}
         return self.begin(begin + timedelta(days=longest[self]))
 
@@ -49,8 +49,8 @@ class Period(StrEnum):
 class Export:
     """A table or a query that is copied to Parquet, one file for each period of time.
 
-    Declaring it is enough for the commands, the checks and the views to know it, once its module
-    is imported: name it in `__main__.py`, as `create_cli(declares=[…])`.
+    The commands, the checks and the views know an export once its module is imported: name the
+    module in `__main__.py`, as `create_cli(declares=[…])`.
 
         TRADES = Export("trades", Trade, time=Trade.executed_at, period="month")
 
@@ -63,8 +63,8 @@ class Export:
         period: the time that one file spans. Files of some 10 to 500 MB are read best.
         order_by: columns by which the rows of a file are sorted; the time by default. Scans skip
             the row groups whose values can't match.
-        late: for how long rows may come later than others with a later time. An export reads
-            again what is younger than its newest row less this time, and nothing older.
+        late: how long after rows with a later time a row may still come. An export reads again
+            the rows from the time of its newest row minus `late` on, and no older ones.
         every: how often the export is meant to run; `check` fails when it is late.
         source, asset, timeframe: the first parts of the file names, as the convention
             `{source}_{asset}_{timeframe}_{start}_{end}.parquet` has them: lowercase letters, digits
@@ -72,7 +72,7 @@ class Export:
             three.
 
     Raises:
-        DuckDBError: the declaration can't work; the sentence says why.
+        DuckDBError: the declaration can't work; the message says why.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ def export_named(name: str) -> Export:
     """The export of that name.
 
     Raises:
-        DuckDBError: there is none; the sentence says which there are.
+        DuckDBError: no export has that name; the message lists those that are declared.
     """
     if name not in _declared:
         known = ", ".join(sorted(_declared)) or "none"

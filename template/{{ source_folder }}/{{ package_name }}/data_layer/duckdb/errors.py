@@ -4,4 +4,4 @@ from ..errors import DataLayerError
 
 
 class DuckDBError(DataLayerError):
-    """An export, a query or a write-back that can't do what it says; nothing half is left."""
+    """An export, a query or a write-back can't do what it promises; it leaves nothing half done."""

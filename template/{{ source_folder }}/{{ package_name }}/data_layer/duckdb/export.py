@@ -1,4 +1,4 @@
-"""From PostgreSQL to Parquet: streamed, one file a period, each there whole or not at all."""
+"""Export from PostgreSQL to Parquet: streamed, one file for each period, never a partial file."""
 
 import asyncio
 import re
@@ -31,8 +31,8 @@ class Exported:
     """What an export did.
 
     Attributes:
-        files: those that were written or replaced, by time.
-        rows: in these files, those taken over from an older version of a file included.
+        files: the files that were written or replaced, by time.
+        rows: rows in these files, including those that were copied from a replaced file.
         read: rows that came from PostgreSQL.
         removed: files of a killed export that were in the way.
     """
@@ -45,7 +45,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an export is: `done` of 1, by the number of its files, and the rows written."""
+    """How far an export is: the `done` share of its files, from 0 to 1, and the rows written."""
 
     done: float
     rows: int
@@ -68,18 +68,18 @@ async def export(
     """Bring an export up to date; all files are of one snapshot of the database.
 
     Without `since` only new rows are read: those from the newest exported time on, or from
-    `late` before it. After a crash the next call goes on behind the last complete file. Rows that
-    came later than `late` allows, and rows that were changed or deleted, are not seen; `since`
-    reads their periods again.
+    `late` before it. After a crash the next call continues after the last complete file. The export
+    does not see rows that came later than `late` allows, nor rows that were changed or deleted;
+    `since` reads their periods again.
 
-    Columns may have been added or dropped, and types widened, since the last export: the files
-    that are there stay as they are.
+    Columns may have been added or dropped, and types widened, since the last export: the existing
+    files stay as they are.
 
     Args:
         database: the layer's database.
         lake: where the files go.
         declared: what to export.
-        since: read the periods from the one of this day on again, whole.
+        since: read again every period from the one of this day on, as a whole.
         until: leave out rows from this day on.
         fewer: let a file be replaced by one with fewer rows.
         progress: is called after each file.
@@ -152,7 +152,7 @@ class _Run:
             )
         start = None if self.since is None else period.begin(self.since)
         stay = [file.path for file in files if start is None or file.begin < start]
-        # The newest of them was compared with the older ones when it was written.
+        # The newest file was compared with the older ones when it was written.
         if not stay or unchanged(self.planned, stay[-1]):
             return
         if faults := conflicts(self.planned, stay):
@@ -178,7 +178,7 @@ class _Run:
         connection: duckdb.DuckDBPyConnection,
         stretches: list[Stretch],
     ) -> None:
-        """Look at the values of every row that is read, before any file gets its name."""
+        """Check the values of every row that is read, before any file gets its name."""
         first, last = stretches[0], stretches[-1]
         try:
             told = reader.lost(connection, first.cut or first.since, last.until)
@@ -212,7 +212,7 @@ class _Run:
         for begin in reader.periods(period, start, end):
             first, after = midnight(begin), midnight(period.after(begin))
             old = known.get(begin)
-            # A file that is replaced gets its whole period, or it would lose the rows behind `end`.
+            # A file that is replaced gets its whole period, or it would lose the rows after `end`.
             whole = end is None or (self.since is not None and old is not None)
             until = after if whole or end is None else min(after, end)
             kept = cut if old is not None and cut is not None and cut > first else None
@@ -240,13 +240,13 @@ class _Run:
 
         # More threads than connections: while some read, others wait for the disk or their turn.
         with ThreadPoolExecutor(4 * connections, "export") as pool:
-            # It runs beside the first files, but no file gets its name before it has ended.
+            # The check runs beside the first files, but no file gets its name before its end.
             checked = pool.submit(self._check_values, reader, idle, idle.get(), stretches)
             before: Future[Any] = checked
             try:
                 for stretch in stretches:
-                    # Periods start in the order of time: a statement that fails ends the
-                    # transaction of its connection, which no earlier period may need any more.
+                    # Periods start in the order of time. A statement that fails ends the
+                    # transaction of its connection, so no earlier period may still need that.
                     before = pool.submit(self._file, reader, idle, idle.get(), stretch, before)
                     pending.append(before)
                     while pending and (
@@ -275,8 +275,8 @@ class _Run:
 
         def ready() -> None:
             nonlocal taken
-            # Files get their names in the order of time, so that the newest one says how far the
-            # export is, also after a crash.
+            # Files get their names in the order of time, so that the newest file says how far the
+            # export is, even after a crash.
             before.result()
             taken = self._taken_over(reader, stretch, count)
 
@@ -288,7 +288,7 @@ class _Run:
         return count, count - taken
 
     def _taken_over(self, reader: Reader, stretch: Stretch, count: int) -> int:
-        """How many rows of a new file come from the one that it replaces, if it may."""
+        """How many rows of a new file come from the one that it replaces, if it may replace it."""
         if stretch.old is None:
             return 0
         if not self.fewer and count < (had := reader.stored([stretch.old])):
@@ -310,7 +310,7 @@ def _refused(declared: Export, error: Exception) -> DuckDBError:
             f"DUCKDB_THREADS, or choose a shorter period. {kept}"
         )
     if isinstance(error, duckdb.ConversionException):
-        # What it says quotes the value.
+        # DuckDB's text quotes the value.
         column = text.partition(" source column ")[2] or "a column"
         return DuckDBError(f"{begin}DuckDB can't convert a value of {column}. {kept}")
     if isinstance(error, duckdb.InterruptException):

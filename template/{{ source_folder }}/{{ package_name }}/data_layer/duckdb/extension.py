@@ -17,7 +17,7 @@ def extension_file(settings: DuckDBSettings) -> Path:
     """The file of the extension, for this version of DuckDB.
 
     Raises:
-        DuckDBError: it is not there.
+        DuckDBError: the file does not exist.
     """
     if settings.extension is not None:
         if not settings.extension.is_file():
@@ -40,7 +40,7 @@ def load(connection: duckdb.DuckDBPyConnection, settings: DuckDBSettings) -> Non
     """Load the extension.
 
     Raises:
-        DuckDBError: it is not there, or not made for this DuckDB.
+        DuckDBError: the file does not exist, or was not made for this DuckDB.
     """
     file = extension_file(settings)
     try:

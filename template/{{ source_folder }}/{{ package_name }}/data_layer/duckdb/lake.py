@@ -1,4 +1,4 @@
-"""The lake: a folder of Parquet files, named by what they hold, each whole or not there."""
+"""The lake: a folder of Parquet files, named by what they hold, and never partial."""
 
 import fcntl
 import os
@@ -47,7 +47,7 @@ class Lake:
         """The files of an export, by time.
 
         Raises:
-            DuckDBError: the files of that name are those of another export.
+            DuckDBError: the files with these names belong to another export.
         """
         if not self.folder.is_dir():
             return []
@@ -84,7 +84,7 @@ class Lake:
         return datetime.fromtimestamp(lock.stat().st_mtime, UTC)
 
     def lock(self, export: Export) -> Path:
-        """The hidden file that says whose the files are and when they were last complete."""
+        """The hidden file that says which export has the files, and when it was last complete."""
         return self.folder / f".{'_'.join(export.series)}.lock"
 
     @contextmanager
@@ -94,7 +94,7 @@ class Lake:
         When the block ends without an error the export counts as done now.
 
         Raises:
-            DuckDBError: another process exports the same, the files of that name are those of
+            DuckDBError: another process runs this export, the files with these names belong to
                 another export, or the folder can't be written.
         """
         try:

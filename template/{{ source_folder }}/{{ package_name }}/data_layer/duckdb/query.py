@@ -1,4 +1,4 @@
-"""Queries over the lake: a view for each export, nothing but reading, within limits."""
+"""Queries over the lake: a view for each export, read-only, within limits."""
 
 import glob
 import os
@@ -21,7 +21,7 @@ _EXPLAIN = re.compile(r"\A\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 class Analysis:
     """A DuckDB that can read the lake and the folders of `DUCKDB_READABLE`, and nothing else.
 
-    It can neither write a file nor load an extension nor reach the network. Made by `analysis`.
+    It can't write files, load extensions or reach the network. `analysis` makes it.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, missing: Sequence[Export]) -> None:
@@ -31,9 +31,9 @@ class Analysis:
     def query(self, statement: str, /, **parameters: Any) -> duckdb.DuckDBPyConnection:
         """Run one SELECT and return its result.
 
-        The result gives rows by `fetchall()`, Arrow by `to_arrow_table()` or, in batches,
-        `to_arrow_reader()`, and where these are installed a data frame of Polars by `pl()` and of
-        pandas by `df()`.
+        Of the result, `fetchall()` gives rows, `to_arrow_table()` gives Arrow, and
+        `to_arrow_reader()` gives Arrow in batches. Where they are installed, `pl()` gives a data
+        frame of Polars and `df()` one of pandas.
 
         Args:
             statement: one SELECT; its parameters are written `$name`, with a type
@@ -41,10 +41,10 @@ class Analysis:
             parameters: their values.
 
         Raises:
-            DuckDBError: it is no single SELECT, or DuckDB refuses it.
+            DuckDBError: the statement is not a single SELECT, or DuckDB refuses it.
         """
         try:
-            # EXPLAIN ANALYZE runs what it explains.
+            # EXPLAIN ANALYZE runs the statement that it explains, so check that statement.
             statements = duckdb.extract_statements(_EXPLAIN.sub("", statement))
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise DuckDBError(
@@ -57,7 +57,7 @@ class Analysis:
                     f"The statement has the parameters {_listed(wanted)}, and was given "
                     f"{_listed(parameters)}."
                 )
-            # A cursor of its own, so that two results can be read by turns.
+            # A cursor of its own, so that a caller can read two results alternately.
             return self._connection.cursor().execute(statement, parameters or None)
         except duckdb.OutOfMemoryException as error:
             raise DuckDBError(
@@ -79,12 +79,12 @@ class Analysis:
 def analysis(lake: Lake, *, only: Sequence[Export] | None = None) -> Iterator[Analysis]:
     """Open the lake for queries. Serves "DuckDB queries in separate analysis process".
 
-    Each export with a file is a view of its name. A long query holds this process: let it be one
-    of its own, as `export query` is.
+    Each export with a file becomes a view of that name. A long query blocks this process: run it
+    in a process of its own, as `export query` does.
 
     Args:
         lake: where the files are, and the limits.
-        only: the exports that become views; all that are declared by default.
+        only: the exports that become views; by default all declared ones.
     """
     missing = []
     with limited(lake.settings) as connection:

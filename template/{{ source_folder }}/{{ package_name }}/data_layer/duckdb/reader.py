@@ -22,10 +22,10 @@ from .sql import first_line, identifier, literal, parquet
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (moments here are UTC without saying so)
 _MICROSECOND = timedelta(microseconds=1)
 
-# A file's name has room for four digits of a year, also of a week's first and last day.
+# File names have four digits for a year, and a week may reach into the year before or after.
 YEARS = (1001, 9999)
 
-# An export may take hours; its transactions end with its process.
+# No timeouts: an export may take hours, and its transactions end with its process.
 _SESSION = (
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;"
     " SET LOCAL TimeZone = 'UTC'"
@@ -39,9 +39,9 @@ class Stretch:
     Attributes:
         target: the file.
         since: the first moment.
-        until: the moment behind the last one.
-        old: the file of this time that is there.
-        cut: the moment up to which the rows of `old` are taken over; rows are read from it on.
+        until: the first moment after it.
+        old: the existing file of this period.
+        cut: rows before this moment are copied from `old`, the others read from PostgreSQL.
     """
 
     target: Path
@@ -54,7 +54,7 @@ class Stretch:
 class Reader:
     """The rows of a plan as of one moment; made by `reading`.
 
-    Moments are datetimes of UTC without a zone, whatever the type of the time column.
+    Moments are naive datetimes in UTC, whatever the type of the time column.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Reader:
         """Open connections to the same snapshot; returns that many, the first one included."""
         if connections > 1:
             [snapshot] = self.connection.execute(_ask("SELECT pg_export_snapshot()")).fetchall()[0]
-            # All now, since a statement that fails on the first connection ends the snapshot.
+            # Open all now, since a statement that fails on the first connection ends the snapshot.
             for _ in range(connections - 1):
                 self._begin(self.connection.cursor(), snapshot)
         return list(self._opened)
@@ -104,7 +104,7 @@ class Reader:
     def end(self) -> None:
         """End the transactions, also those of a server that is gone."""
         for connection in self._opened:
-            # DuckDB's `close` ends the whole process where an open transaction has no server.
+            # DuckDB's `close` ends the whole process if an open transaction has lost its server.
             with suppress(duckdb.Error):
                 connection.execute("ROLLBACK")
 
@@ -120,7 +120,7 @@ class Reader:
         )
 
     def lost(self, connection: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> str:
-        """What would change on its way of the rows from `since` up to `until`; "" when nothing.
+        """Which value of the rows from `since` up to `until` the export would change; "" if none.
 
         The connection is one of `share`, which no other thread uses meanwhile.
         """
@@ -145,7 +145,7 @@ class Reader:
         zone = " AT TIME ZONE 'UTC'" if kind == "timestamptz" else ""
         begin = f"SELECT date_trunc('{period}', CAST(min({time}){zone} AS timestamp))"
         after = f"CAST(({found}.begin + interval '1 {period}'){zone} AS {kind})"
-        # From one period that has rows to the next one, each found by the index.
+        # Go from one period that has rows to the next; the index finds each of them.
         rows = self.connection.execute(
             _ask(
                 f"WITH RECURSIVE {found}(begin) AS ({begin}{self._from(since, until)} UNION ALL"  # noqa: S608
@@ -156,7 +156,7 @@ class Reader:
         return [row[0] for row in rows.fetchall()]
 
     def oldest(self) -> datetime | None:
-        """The earliest time in PostgreSQL, but for those that belong into no file."""
+        """The earliest time in PostgreSQL that a file can hold."""
         time = identifier(self._plan.time)
         zone = " AT TIME ZONE 'UTC'" if self._plan.time_type == "timestamptz" else ""
         since, until = (datetime(year, 1, 1) for year in YEARS)  # noqa: DTZ001
@@ -171,7 +171,7 @@ class Reader:
     def stored(
         self, files: Iterable[Path], since: datetime | None = None, until: datetime | None = None
     ) -> int:
-        """The rows of files from `since` up to, not including, `until`; for any thread."""
+        """The rows of files from `since` up to, not including, `until`; any thread may ask."""
         statement = f"SELECT count(*) FROM {parquet(files)}{self._where(since, until)}"  # noqa: S608
         with self.connection.cursor() as cursor:
             return int(cursor.execute(statement).fetchall()[0][0])
@@ -192,7 +192,7 @@ class Reader:
         time, order_by = self._plan.time, self._plan.order_by
         rows = self._select(stretch.cut or stretch.since, stretch.until)
         if stretch.old is not None and stretch.cut is not None:
-            # Both parts are sorted; behind one another they are too if the time comes first.
+            # Both parts are sorted. One after the other, they stay so if the time comes first.
             sorting = "" if order_by[0] == time else f" ORDER BY {_listed(order_by)}"
             rows = (
                 f"SELECT * FROM (FROM {parquet([stretch.old])}"  # noqa: S608
@@ -214,7 +214,7 @@ class Reader:
         return f" FROM ({self._plan.base}) AS exported{self._where(since, until)}"
 
     def _where(self, since: datetime | str | None, until: datetime | None) -> str:
-        """The rows between two moments; the first may be an expression of PostgreSQL."""
+        """The WHERE clause between two moments; the first may be an expression of PostgreSQL."""
         bounds = [
             f"{identifier(self._plan.time)} {sign} "
             + (bound if isinstance(bound, str) else self._moment(bound))
@@ -245,10 +245,11 @@ def reading(plan: Plan, url: URL, settings: DuckDBSettings) -> Iterator[Reader]:
     Raises:
         DuckDBError: the extension can't be loaded, or the server not reached.
     """
-    # Each thread that reads does its own work; threads of DuckDB would only take turns with them.
+    # The export's own threads do the work; threads of DuckDB would only take turns with them.
     with limited(settings.model_copy(update={"threads": 1})) as connection:
         load(connection, settings)
-        # DuckDB's error of a failed connection quotes its string: the password stays out of it.
+        # DuckDB's error of a failed connection quotes the connection string, so that string must
+        # not hold the password.
         connection.execute(f"CREATE SECRET source (TYPE postgres, {_secret(url)})")
         reader = Reader(connection, plan, settings)
         try:

@@ -1,11 +1,11 @@
-"""What of DuckDB stays on the disk."""
+"""What DuckDB leaves on the disk when the module is switched off."""
 
 from ..modules.remains import Remains
 from .lake import Lake
 
 
 async def remains(lake: Lake) -> list[Remains]:
-    """The files of the lake: they stay, and no rule of git hides them any more."""
+    """The files of the lake: they stay, and .gitignore no longer hides them."""
     files = sum(1 for _ in lake.folder.glob("*.parquet"))
     if not files:
         return []

@@ -17,13 +17,14 @@ class DuckDBSettings(Settings):
     Attributes:
         lake: the folder of the Parquet files; relative to the project.
         readable: further folders that queries may read, with `:` between; relative to the project.
-        memory_limit: what DuckDB may take, such as `512MB`; beyond it sorts and joins go to disk.
-        threads: of DuckDB; an export also opens that many connections to PostgreSQL, and with 1
-            exactly one.
-        temp_directory: where what exceeds the memory limit goes; the system's when not set.
-        row_group_size: rows that a scan can skip or read as one, in multiples of 2,048.
-        extension: the file `postgres_scanner.duckdb_extension`, where it does not come from its
-            wheel.
+        memory_limit: what DuckDB may take, such as `512MB`; beyond it, sorts and joins spill to
+            disk.
+        threads: threads of DuckDB; an export also opens that many connections to PostgreSQL, and
+            with 1 exactly one.
+        temp_directory: the folder for data beyond the memory limit; the system's when not set.
+        row_group_size: rows of a row group, which a scan skips or reads as a whole; a multiple of
+            2,048.
+        extension: the file `postgres_scanner.duckdb_extension`, if it does not come from its wheel.
     """
 
     model_config = SettingsConfigDict(env_prefix="DUCKDB_")

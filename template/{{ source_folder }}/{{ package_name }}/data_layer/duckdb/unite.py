@@ -1,4 +1,4 @@
-"""Whether the files that an export has written unite with the columns that it has now."""
+"""Whether the existing files of an export can be united with its present columns."""
 
 import re
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from .columns import Plan
 from .errors import DuckDBError
 from .sql import first_line, parquet
 
-# In each row a type holds all values of those before it.
+# In each row, a type holds all values of the types before it.
 _WIDENING = (("SMALLINT", "INTEGER", "BIGINT"), ("FLOAT", "DOUBLE"))
 _DIGITS = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 
 def conflicts(plan: Plan, files: Sequence[Path]) -> list[str]:
-    """Say which columns of these files can't be united with what an export has now.
+    """Say which columns of these files can't be united with the present columns of an export.
 
-    A view takes for each column the wider type of the two, and NULL where a file does not have it.
+    For each column, a view takes the wider of the two types, and NULL where a file lacks it.
 
     Raises:
         DuckDBError: a file can't be read.
@@ -66,6 +66,6 @@ def _united(one: str, other: str) -> bool:
         return _united(one[:-2], other[:-2])
     if (first := _DIGITS.fullmatch(one)) and (second := _DIGITS.fullmatch(other)):
         scales = int(second[2]) - int(first[2])
-        # One of them has at least as many digits as the other on both sides of the point.
+        # One of the two has at least as many digits as the other on both sides of the point.
         return scales * (int(second[1]) - int(first[1]) - scales) >= 0
     return any(one in types and other in types for types in _WIDENING)

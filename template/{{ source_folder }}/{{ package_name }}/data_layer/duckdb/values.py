@@ -1,4 +1,4 @@
-"""How the values of a result get into a table unchanged, or are refused by name."""
+"""Bring the values of a result into a table unchanged, or refuse their column by its name."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from sqlalchemy import types as sql
 
 from .errors import DuckDBError
 
-# What Python's date and datetime span, as Arrow counts: days, and microseconds of a day.
+# The range of Python's date and datetime, as Arrow counts it: in days, and in microseconds a day.
 _DAYS = (-719_162, 2_932_896)
 _A_DAY = 86_400_000_000
 _NO_TIME = (
@@ -22,24 +22,24 @@ _NO_TIME = (
     "not"
 )
 
-# In Arrow these types of DuckDB bear the names of others.
+# Arrow gives these types of DuckDB the names of other types.
 _DISGUISED = re.compile(r"\b(UHUGEINT|BIT|TIME WITH TIME ZONE)\b")
 
 Convert = Callable[[Any], Any]
 
 
 def faults_of(schema: Any, kinds: Mapping[str, str], table: Table) -> dict[str, str]:
-    """What is wrong with those columns of a result that the table does not hold unchanged.
+    """What is wrong with each column of a result that the table can't hold unchanged.
 
     Args:
         schema: of the result, in Arrow.
-        kinds: what DuckDB calls the types, where it is known.
+        kinds: DuckDB's names of the types, where they are known.
         table: where the result goes.
     """
     faults = {}
     for field in schema:
         if field.name not in table.columns:
-            continue  # which `upsert` says
+            continue  # `upsert` reports that
         column = table.columns[field.name].type
         kind = kinds.get(field.name, str(field.type))
         if _DISGUISED.search(kind) or not _holds(column, field.type):
@@ -65,14 +65,14 @@ def _holds(column: sql.TypeEngine[Any], kind: Any) -> bool:
         case sql.Boolean():
             return bool(arrow.is_boolean(kind))
         case sql.Integer():
-            # A sum of whole numbers is one without digits behind the point.
+            # The sum of whole numbers is a decimal without digits after the point.
             return bool(arrow.is_integer(kind) or (arrow.is_decimal(kind) and kind.scale == 0))
         case sql.Numeric():
             digits = None if column.precision is None else column.scale or 0
             fits = arrow.is_decimal(kind) and (digits is None or kind.scale <= digits)
             return bool(arrow.is_integer(kind) or fits)
         case sql.Float():
-            # A whole number of more bits than the mantissa has may be rounded.
+            # A whole number with more bits than the mantissa may be rounded.
             bits = 32 if _name(column) == "FLOAT" else 64
             whole = arrow.is_integer(kind) and kind.bit_width < bits
             return bool(whole or (arrow.is_floating(kind) and kind.bit_width <= bits))
@@ -92,7 +92,7 @@ def _holds(column: sql.TypeEngine[Any], kind: Any) -> bool:
 
 
 def _name(column: sql.TypeEngine[Any]) -> str:
-    """What DuckDB calls the type of a column."""
+    """DuckDB's name for the type of a column."""
     match column:
         case sql.ARRAY():
             return f"{_name(column.item_type)}[]"
@@ -134,7 +134,7 @@ def _leaf(kind: Any) -> Any:
 
 
 class _Written(sql.UserDefinedType[str]):
-    """JSON as the result has it; reading it would round its numbers and drop double keys."""
+    """JSON as the text of the result; parsing it would round numbers and drop duplicate keys."""
 
     cache_ok = True
 
@@ -143,7 +143,7 @@ class _Written(sql.UserDefinedType[str]):
 
 
 def with_json_as_text(table: Table) -> Table:
-    """The same table, whose columns of JSON take it as text."""
+    """The same table, but its JSON columns take text."""
     copy = table.to_metadata(MetaData())
     for column in copy.columns:
         if isinstance(column.type, sql.JSON):
@@ -157,11 +157,11 @@ def rows(batch: Any, table: Table, faults: Mapping[str, str]) -> Iterator[tuple[
     """The rows of a batch of Arrow, as the ORM takes them.
 
     Raises:
-        DuckDBError: a value can't be held by Python or the column, by the column's name.
+        DuckDBError: Python or the column can't hold a value; the message names the column.
     """
     columns = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        # To DuckDB a NULL without a type is an INTEGER.
+        # DuckDB calls a NULL without a type an INTEGER, so a column of NULLs has no fault.
         if name in faults and array.null_count < len(array):
             raise DuckDBError(faults[name])
         column = table.columns[name].type if name in table.columns else sql.NullType()
@@ -180,14 +180,14 @@ def _values(array: Any, column: sql.TypeEngine[Any]) -> list[Any]:
     """The values of an array.
 
     Raises:
-        ValueError: what of them Python or the column does not hold.
+        ValueError: Python or the column can't hold a value; the message says which kind.
     """
     kind = array.type
     if arrow.is_timestamp(kind):
         kind = pa.timestamp("us", kind.tz)
     elif arrow.is_time(kind):
         kind = pa.time64("us")
-    # To microseconds, which Python counts; the cast fails where that would lose something.
+    # Python counts microseconds; the cast to them fails where it would lose digits.
     try:
         array = array.cast(kind)
     except pa.ArrowInvalid:
@@ -206,7 +206,7 @@ def _check_leaves(leaves: Any, column: sql.TypeEngine[Any]) -> None:
     kind = leaves.type
     if arrow.is_string(kind) or arrow.is_large_string(kind):
         most = getattr(column, "length", None)
-        # PostgreSQL cuts blanks off the end of a text that is too long.
+        # PostgreSQL would cut blanks off the end of a text that is too long, and not refuse it.
         if most is not None and pc.max(pc.utf8_length(leaves)).as_py() > most:
             raise ValueError(f"a text of more than {most} characters")
     elif arrow.is_date32(kind):
@@ -231,7 +231,7 @@ def _check_between(numbers: Any, low: int, high: int) -> None:
 
 
 def _converter(column: sql.TypeEngine[Any]) -> Convert | None:
-    """What the ORM takes for a column, from what Arrow has for it."""
+    """What converts Arrow's values for a column into the ORM's; None if the two are the same."""
     match column:
         case sql.ARRAY():
             convert = _converter(column.item_type)

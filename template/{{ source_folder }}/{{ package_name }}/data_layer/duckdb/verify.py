@@ -22,10 +22,10 @@ class Compared:
 
     Attributes:
         file: the file.
-        since: from when on rows were counted; earlier ones have left the database.
+        since: rows were counted from this time on; earlier ones have left the database.
         rows: in the file.
         in_database: in the database.
-        due: whether no later export reads that time again. Until then the two may differ.
+        due: whether the two must agree, since no later export reads that time again.
     """
 
     file: Path

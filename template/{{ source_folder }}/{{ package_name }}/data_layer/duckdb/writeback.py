@@ -19,7 +19,7 @@ BATCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class WrittenBack:
-    """What a write-back did; `repeated` when the run was there already and nothing was done."""
+    """What a write-back did; `repeated` if the run was written before, so that nothing was done."""
 
     inserted: int = 0
     updated: int = 0
@@ -36,22 +36,22 @@ async def write_back(
     run_id: str,
     run_column: str = "run_id",
 ) -> WrittenBack:
-    """Bring a result into a table, in one transaction, with constant memory.
+    """Write a result into a table, in one transaction, with constant memory.
 
-    Rows whose key is there are updated where they differ. Each row is marked with `run_id`; a run
-    whose mark is in the table already changes nothing, so a job may be repeated after any crash.
+    Rows whose key exists are updated if they differ. Each row is marked with `run_id`. If the mark
+    is in the table already, nothing is changed, so a job may be repeated after any crash.
 
     Args:
         database: the layer's database.
-        table: a table or a model; it has a column for each of the result, and `run_column`.
+        table: a table or a model, with the columns of the result and with `run_column`.
         result: of `Analysis.query`, or Arrow.
         key: the columns of the primary key or of a unique constraint.
         run_id: names the run, such as `indicators 2026-11-23`.
         run_column: the text column that holds the mark.
 
     Raises:
-        DuckDBError: a value could change on its way, or two rows have one key; the sentence names
-            the column and says what the query casts.
+        DuckDBError: a value could change on its way, or two rows have the same key; the message
+            names the column and says what the query must cast.
         RowRejected, UnknownColumn: as in `database.upsert`. Nothing is written then.
     """
     target = table_of(table)

@@ -17,11 +17,11 @@ _STRIPES = 64
 
 
 class FileCache:
-    """A folder of copies that keeps to a size by dropping what was used least recently.
+    """A folder of copies that keeps to a size by evicting the least recently used ones.
 
     A copy belongs to one version of a remote file, so it is never out of date. A reader holds a
-    shared lock on its copy, and a locked copy is never dropped; so the folder exceeds its limit
-    while the copies in use do.
+    shared lock on its copy, and a locked copy is never evicted. So the folder exceeds its limit
+    while the copies in use exceed it.
 
     Args:
         folder: made when it is first needed; safe to delete while nobody uses it.
@@ -40,7 +40,7 @@ class FileCache:
 
         Args:
             name: the file's path on the remote; the name of the copy ends in its last part.
-            version: what changes whenever the file does, such as its ETag.
+            version: a text that changes whenever the file does, such as its ETag.
             size: of the file in bytes.
             fill: writes the content into a file; called by one process at a time, when there is no
                 copy yet.
@@ -57,7 +57,7 @@ class FileCache:
                     self._fill(name, target, size, fill)
                     filled = True
         try:
-            # The time of the last use, by which the least recently used copy is found.
+            # Set the time of the last use, by which `evict` finds the least recently used copies.
             os.utime(target)
             if filled:
                 self.evict(self.limit)
@@ -101,10 +101,10 @@ class FileCache:
         """The last use, the size and the path of every file."""
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            # Between the listing and this it may be dropped, or completed under its name.
+            # After the listing, a file may have been dropped, or completed under its name.
             with contextlib.suppress(FileNotFoundError):
                 about = path.stat()
-                # A file `a.new` may be copied; a part that is being made is hidden, too.
+                # A copied file may be called `a.new`; a part that is being made is hidden as well.
                 being_made = path.name.startswith(".") and path.suffix == NEW
                 if path.is_file() and not being_made:
                     found.append((about.st_mtime_ns, about.st_size, path))
@@ -131,7 +131,7 @@ def _hold(path: Path) -> int | None:
 
 
 def _drop(path: Path) -> bool:
-    """Delete a copy that nobody holds; whether it was there."""
+    """Delete a copy that nobody holds; returns whether it did."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

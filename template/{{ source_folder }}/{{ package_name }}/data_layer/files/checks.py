@@ -21,7 +21,7 @@ from .tree import README, DataTree, Folder, printable
 
 SHOWN = 5
 OWN = __name__.partition(".")[0].replace("_", "-")
-# What must stay out of git, nested and oddly named, and what must not.
+# Paths that git must ignore, some nested or oddly named, and paths that it must not ignore.
 _OUT = ("{}/a.parquet", "{}/deep/er/b c.csv", "{}/samples/c.json", "{}/.d", "{}/deep/.gitignore")
 _IN = ("samples/a.csv", "samples/deep/b c.parquet", "README.md")
 
@@ -30,7 +30,7 @@ def files_checks(*, every_hash: bool = False) -> list[Check]:
     """The checks of the data tree, in the order of the report.
 
     Args:
-        every_hash: read every recorded file for its hash, not only those changed since.
+        every_hash: compute the hash of every recorded file, not only of those changed since.
     """
 
     async def ask() -> DataTree:
@@ -85,7 +85,7 @@ def _git_strategy(tree: DataTree) -> Finding:
     if not is_repository(project):
         return advice("The project is no git repository yet.", "Type git init.")
     inside = tree.root.relative_to(project).as_posix()
-    # git looks at no path beyond a link, and takes the link itself or not.
+    # git does not look behind a symbolic link; it takes or ignores the link itself.
     out = [
         f"{inside}/{pattern.format(folder.value)}"
         for folder in Folder
@@ -181,7 +181,7 @@ def _sources(tree: DataTree) -> Finding:
     }
     for path in tree.files(Folder.RAW, Folder.PROCESSED, Folder.EXTERNAL):
         unnamed |= {name.source for name in series_names([path]) if name.source.lower() not in text}
-    # What this project exports of its own database comes from nobody else.
+    # Files that this project exports from its own database have no other source.
     unnamed.discard(OWN)
     if unnamed:
         return failed(

@@ -107,7 +107,7 @@ def ls(
                 missing[3:] = [f"and {len(missing) - 3} gaps more"]
             table.add_row(
                 folder,
-                Text(printable(what)),  # what is in a name is no markup
+                Text(printable(what)),  # brackets in a name are not markup
                 f"{len(paths):,}",
                 str(min(name.start for name in names)) if names else "",
                 str(max(name.end for name in names)) if names else "",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..series import InvalidSeriesName, Series, SeriesName
 
-# Ends in two days, or in a timeframe and something with a digit.
+# A name that ends in two days, or in a timeframe and a part with a digit.
 _ALMOST = re.compile(
     r"_[0-9]{4}-?[0-9]{2}-?[0-9]{2}_[0-9]{4}-?[0-9]{2}-?[0-9]{2}$"
     r"|_(tick|[0-9]+(ms|s|m|min|h|d|w|mo|y))_[^_]*[0-9][^_]*(_[^_]*)?$",
@@ -20,7 +20,7 @@ _ONE_DAY = timedelta(days=1)
 
 
 class Gap(NamedTuple):
-    """Days, both included, that lie between two files of a series and are in none."""
+    """Days between two files of a series that no file holds, from `start` to `end` inclusive."""
 
     series: Series
     start: date
@@ -28,7 +28,7 @@ class Gap(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Days, both included, that two files of a series hold."""
+    """Days that two files of a series both hold, from `start` to `end` inclusive."""
 
     first: SeriesName
     second: SeriesName
@@ -44,14 +44,14 @@ def gaps(names: Iterable[SeriesName]) -> Iterator[Gap]:
     for series, files in _by_series(names):
         covered = files[0].end
         for file in files[1:]:
-            # Dates end where the calendar does; the day after may not exist.
+            # Not `covered` plus a day: the last date of the calendar has no day after it.
             if (file.start - covered).days > 1:
                 yield Gap(series, covered + _ONE_DAY, file.start - _ONE_DAY)
             covered = max(covered, file.end)
 
 
 def overlaps(names: Iterable[SeriesName]) -> Iterator[Overlap]:
-    """The days that a file of a series shares with the one that reaches furthest before it."""
+    """The days that a file shares with the earlier file of its series that ends last."""
     for _, files in _by_series(names):
         furthest = files[0]
         for file in files[1:]:

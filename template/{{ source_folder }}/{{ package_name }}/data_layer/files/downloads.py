@@ -22,7 +22,7 @@ from .tree import DataTree
 
 ATTEMPTS = 6
 TIMEOUT = 30.0
-# Beyond it a person decides when to try again.
+# If the server asks for a longer pause, a person decides when to try again.
 LONGEST_PAUSE = 120.0
 REDIRECTS = 10
 
@@ -51,11 +51,11 @@ class Download:
     """A file to fetch.
 
     Attributes:
-        url: `https://…`; names and passwords have no place in it.
+        url: `https://…`, without a user name or a password.
         path: where the file belongs within the data tree, such as `raw/quandl/IBM.csv`.
         source: who publishes the data, as data/README.md names it.
-        licence: under which they may be used.
-        sha256: of the file, when it is known; without it the first download decides.
+        licence: the licence under which the data may be used.
+        sha256: the hash of the file, if it is known; without it the first download decides.
     """
 
     url: str
@@ -99,16 +99,16 @@ def fetch(
         download: what to fetch.
         tree: where it belongs.
         headers: sent with every request, such as `Authorization`, but not to another host to which
-            the first redirects; they are recorded nowhere.
+            the first one redirects; the manifest does not record them.
         attempts: how often to try while the server does not answer, answers with 408, 429 or 5xx,
-            or cuts the connection. A cut download goes on where it broke if the server names the
-            version of the file, and begins again if not. The pauses grow from half a second on,
-            unless the server says how long.
+            or cuts the connection. A download that was cut continues where it broke if the server
+            names the version of the file, and begins again if not. The pauses grow from half a
+            second on, unless the server says how long to wait.
 
     Raises:
         WrongHash: the file has another hash than expected.
-        FilesError: the server refuses or sends something else than data, or there is a file that
-            nobody recorded.
+        FilesError: the server refuses or sends something else than data, or the path holds a file
+            that nobody recorded.
         NotWritten: the disk refuses the file.
     """
     target = tree.path(download.path)
@@ -147,7 +147,7 @@ def _record(download: Download, manifest: Manifest) -> Entry:
 
 
 def _receive(download: Download, part: Path, headers: dict[str, str], attempts: int) -> None:
-    """Write the file into `part`, and judge what arrived."""
+    """Write the file into `part`, and check what arrived."""
     transfer = _Transfer(download, part)
     retrying = stamina.retry_context(
         on=_pause_after, attempts=attempts, timeout=None, wait_initial=0.5, wait_max=20
@@ -181,12 +181,12 @@ def _pause_after(error: Exception) -> bool | float:
 
 
 class _Transfer:
-    """A file on its way, and what the server has promised of it.
+    """A running download, and what the server has said of its file.
 
     Attributes:
-        etag: the version that is being received; empty if the server names none, and then nothing
-            is resumed.
-        total: its size in bytes, if the server says it.
+        etag: the version that is being received; empty if the server names none, and then the
+            download can't be resumed.
+        total: the size of the file in bytes, if the server says it.
     """
 
     def __init__(self, download: Download, part: Path) -> None:
@@ -199,7 +199,7 @@ class _Transfer:
         """Ask for what is missing, and append it.
 
         Raises:
-            _TryAgain: it did not all come, or it does not continue the beginning.
+            _TryAgain: not all of it came, or it does not continue what was received before.
         """
         received = self.part.stat().st_size if self.etag else 0
         # A compressed answer has other bytes than the file: a range of it is no part of the file.
@@ -286,7 +286,7 @@ def _pause_asked_for(response: httpx2.Response) -> float | None:
 def _answer(
     client: httpx2.Client, url: str, asked: Mapping[str, str], secret: Mapping[str, str]
 ) -> Iterator[httpx2.Response]:
-    """Ask the server and follow its redirects; the secrets go to its own host alone."""
+    """Ask the server and follow its redirects; the secret headers go only to its own host."""
     request = client.build_request("GET", url, headers={**secret, **asked})
     for _ in range(REDIRECTS):
         response = client.send(request, stream=True)

@@ -32,7 +32,7 @@ _CSV_KEEPS = (
     pa.types.is_time,
     pa.types.is_timestamp,
 )
-# Before a page there may be a mark of its encoding, a declaration of XML, and remarks.
+# A page may begin with a byte order mark, an XML declaration and comments.
 _HTML = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml.*?\?>|<!--.*?-->)*<(?:!doctype html|html|head|body|title)\b",
     re.DOTALL | re.IGNORECASE,
@@ -55,7 +55,7 @@ def write(path: Path, rows: Any, *, schema: Any = None) -> int:
         schema: the `pyarrow.Schema` of an iterable.
 
     Raises:
-        FilesError: no table goes into this format, or a column has a type that CSV would lose.
+        FilesError: tables are not written in this format, or CSV would lose a column's type.
         NotWritten: the disk is full.
     """
     kind = table_format(path)
@@ -85,9 +85,9 @@ def batches(
     Args:
         path: its suffix is `.parquet`, `.feather`, `.csv` or `.csv.gz`.
         columns: read these alone, in this order.
-        schema: the `pyarrow.Schema` of a CSV, by which its text is understood; without it types
-            are guessed from the beginning of the file. Other formats know their own.
-        nulls: what stands for null in a CSV where it is not quoted, for example `["", "NA"]`.
+        schema: the `pyarrow.Schema` by which the text of a CSV is parsed; without it the types
+            are guessed from the beginning of the file. Other formats store their schema.
+        nulls: unquoted texts that mean null in a CSV, for example `["", "NA"]`.
 
     Raises:
         FilesError: there is no such file, it is broken, it holds a page of HTML or a pointer of
@@ -115,7 +115,7 @@ def batches(
 def row_count(path: Path) -> int | None:
     """How many rows a table has; None when the file is no table that can be read here.
 
-    Parquet and Feather say it themselves; a CSV is read through. A CSV with remarks above its
+    Parquet and Feather store the number; a CSV is read to its end. A CSV with comments above its
     header or in another encoding gives None, and so does a page of HTML.
 
     Raises:
@@ -140,7 +140,7 @@ def what_instead_of_data(path: Path, name: str = "") -> str:
 
     Args:
         path: the file.
-        name: that it will have, if it has another one now; `.html` may hold a page.
+        name: its final name, if that is another one; a file named `.html` may hold a page.
     """
     with path.open("rb") as file:
         begin = file.read(4096)
@@ -192,7 +192,7 @@ def table_format(path: Path) -> str:
     """The format of a path, by its suffix.
 
     Raises:
-        FilesError: it is none for tables.
+        FilesError: the suffix is not that of a table.
     """
     if not is_table(path):
         raise FilesError(
@@ -208,13 +208,13 @@ def _demand_json(path: Path) -> None:
 
 
 def _dataset(path: Path, kind: str, schema: Any, nulls: Sequence[str]) -> Any:
-    # Here, since it imports pandas where that is installed: a second, for every command.
+    # Imported here: it imports pandas if that is installed, which costs a second in every command.
     from pyarrow import dataset
 
     how: Any = kind
     if kind.startswith("csv"):
         how = dataset.CsvFileFormat(
-            # A null in a table of one column is an empty line, and a text may hold the end of one.
+            # In a table of one column an empty line is a null, and a text may hold line breaks.
             parse_options=pyarrow.csv.ParseOptions(
                 ignore_empty_lines=False, newlines_in_values=True
             ),

@@ -20,9 +20,9 @@ class Entry(BaseModel):
     """One file as it was when it was recorded. Serves DL-FI-07.
 
     Attributes:
-        path: within the data tree, such as `raw/prices.csv`.
+        path: the path within the data tree, such as `raw/prices.csv`.
         source: who the data come from, as data/README.md names it.
-        url: where the file was downloaded, or None for one that was made here.
+        url: where the file was downloaded from, or None for a file that was made here.
         time: when it was recorded.
         sha256: of the whole file, in lowercase hexadecimal digits.
         size: in bytes.
@@ -43,7 +43,7 @@ class Entry(BaseModel):
 
 
 class Manifest:
-    """The record of a data tree, a line of JSON a file; several processes may record at once."""
+    """The record of a data tree, one line of JSON for each file; several processes may write it."""
 
     def __init__(self, tree: DataTree) -> None:
         self.tree = tree
@@ -58,7 +58,7 @@ class Manifest:
         if not self.file.exists():
             return {}
         found = {}
-        # Not splitlines: text in JSON may hold some of the signs that it takes for ends of lines.
+        # Not splitlines, which also splits at characters that a text in JSON may hold.
         lines = self.file.read_text(encoding="utf-8", errors="replace").split("\n")
         for number, line in enumerate(lines[:-1], start=1):
             try:
@@ -78,7 +78,7 @@ class Manifest:
             path: within the data tree.
             source: who the data come from.
             licence: under which they may be used.
-            url: where the file was downloaded, if it was.
+            url: where the file was downloaded from, if it was.
 
         Raises:
             FilesError: there is no such file, or it holds a page of HTML or a pointer of Git LFS.

@@ -1,11 +1,11 @@
-"""What of the data tree stays on the disk."""
+"""What of the data tree stays on the disk when the module is switched off."""
 
 from ..modules.remains import Remains
 from .tree import DataTree, Folder
 
 
 async def remains() -> list[Remains]:
-    """The files of the tree: they stay, and no rule of git hides them any more."""
+    """The files of the tree: they stay, and .gitignore no longer hides them."""
     tree = DataTree.of_settings()
     hidden = [folder for folder in Folder if folder is not Folder.SAMPLES]
     files = sum(1 for _ in tree.files(*hidden))

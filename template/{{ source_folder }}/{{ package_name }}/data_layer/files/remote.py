@@ -1,4 +1,4 @@
-"""The same tree on S3, Google Cloud Storage, Azure or a shared disk."""
+"""The remote of the data tree: on S3, Google Cloud Storage, Azure or a shared disk."""
 
 import os
 import re
@@ -28,12 +28,12 @@ CACHED = "remote"
 # A large file may take hours; a remote that is silent for a minute is given up.
 PATIENT: "ClientConfig" = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "24h"}
 RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
-# The parts of a file share the line, and none may be silent for that minute.
+# The parts of a file share the bandwidth, and none may be silent for that minute.
 UPLOADS_AT_ONCE = 4
-# For the question whether the remote is there.
+# For the check that the remote answers.
 BRIEF: "ClientConfig" = {"connect_timeout": "2s", "timeout": "5s"}
 
-# As S3 and Google Cloud Storage say it, and as Azure does.
+# The code of S3 and Google Cloud Storage, and that of Azure.
 _NO_SUCH_FILE = {"NoSuchKey", "BlobNotFound"}
 _ANSWER = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>")
 
@@ -78,7 +78,7 @@ class Remote:
             name: the path within the tree, such as `raw/yahoo_spy_1d_20200101_20231231.parquet`.
 
         Raises:
-            FilesError: it is nowhere, or the remote can't be asked.
+            FilesError: neither the tree nor the remote has it, or the remote can't be asked.
         """
         local = self.tree.path(name)
         if local.is_file():
@@ -103,7 +103,7 @@ class Remote:
         return local.stat().st_size
 
     def pull(self, name: str) -> Path:
-        """Download a file into the tree itself, where no cache drops it."""
+        """Download a file into the tree itself, where the cache does not evict it."""
         target = self.tree.path(name)
         with replacing(target) as part:
             self._get(name, part)
@@ -156,12 +156,12 @@ def _sentences(name: str) -> Iterator[None]:
     except (BaseError, ValueError, OSError) as error:
         # The error quotes whole requests; only what the provider says is of use.
         said = _ANSWER.search(str(error))
-        # A bucket that is not there is not found either.
+        # A missing bucket raises FileNotFoundError as well.
         if isinstance(error, FileNotFoundError) and (said is None or said[1] in _NO_SUCH_FILE):
             raise FilesError(f"The remote has no {name}.") from None
         words = said.groups() if said else [str(error).strip()]
         reason = ": ".join(part.partition("\n")[0] for part in words)
-        # Without credentials obstore asks the machine for a role, at an address of clouds.
+        # Without credentials obstore asks the cloud's metadata service for the machine's role.
         if "Missing AccessKeyId" in reason or "/latest/" in reason or "metadata" in reason:
             reason = (
                 "no credentials were found; set the provider's variables, such as "

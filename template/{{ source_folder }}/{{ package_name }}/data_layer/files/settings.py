@@ -15,7 +15,7 @@ class FilesSettings(Settings):
     """The data tree, its remote and its cache.
 
     Attributes:
-        root: the folder of the tree; relative ones begin at the project's root.
+        root: the folder of the tree; a relative path begins at the project's root.
         remote_url: `s3://bucket/prefix`, `gs://…`, `az://…` or `file:///a/shared/disk`, under which
             the same paths are kept; credentials come from the provider's own variables.
         cache_size: what the local copies of remote files may take, as `500MB` or `20GB`.

@@ -14,11 +14,11 @@ NEVER_FROM = 100 * MEGABYTE
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is to be said of the sizes of tracked files, a sentence each.
+    """Findings about the sizes of tracked files, one sentence each.
 
     Attributes:
-        refused: must not go into git.
-        suggested: may, but Git LFS would be better.
+        refused: about files that must not go into git.
+        suggested: about files that may, but Git LFS would be better.
         samples: bytes of the samples in total.
     """
 
@@ -28,9 +28,9 @@ class Sizes:
 
 
 def judge(project: Path, tree: DataTree) -> Sizes:
-    """Judge what the next commit would hold; nothing, outside of a repository. Serves DL-FI-03.
+    """Judge what the next commit would hold; outside of a repository nothing. Serves DL-FI-03.
 
-    What Git LFS keeps counts as its pointer, which is all that git holds of it.
+    A file in Git LFS counts with the size of its pointer, since git holds nothing else of it.
     """
     sizes = staged(project) if is_repository(project) else {}
     refused = []

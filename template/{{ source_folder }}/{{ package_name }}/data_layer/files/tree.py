@@ -76,7 +76,7 @@ class DataTree:
         return missing
 
     def write_readmes(self) -> list[Path]:
-        """Write each README that is missing, which git tracks, and return those."""
+        """Write the missing READMEs, which git tracks, and return their paths."""
         texts = {
             self.folder(one) / README: f"# {one.title()}\n\n{PURPOSE[one]}.\n" for one in Folder
         }

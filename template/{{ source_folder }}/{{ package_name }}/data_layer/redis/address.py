@@ -13,8 +13,8 @@ EXAMPLES = (
     "redis+cluster://user@host1:6379,host2:6379 or redis+sentinel://user@host1:26379,host2:26379/name"
 )
 _PORTS = {"cluster": 6379, "sentinel": 26379, "": 6379}
-# What the query may say. More of what redis-py takes would change what its answers look like, or
-# is a setting of ours.
+# The options that the query of a URL may hold. The other options of redis-py change the form of its
+# answers, or are settings of this layer.
 _QUERY = {"db", "username", "password", "client_name", "health_check_interval"} | {
     f"socket_{name}" for name in ("timeout", "connect_timeout", "keepalive", "read_size")
 }
@@ -37,8 +37,8 @@ class Address:
     """Where Redis is.
 
     Attributes:
-        hosts: names and ports: the server, some nodes of the cluster, or the sentinels; empty for
-            a socket.
+        hosts: names and ports of the server, of some nodes of the cluster, or of the sentinels;
+            empty for a socket.
         master: the name that the sentinels know the master by; empty without sentinels.
         options: what else redis-py is given: user name, password, database, TLS and whatever the
             query of the URL holds.
@@ -59,8 +59,8 @@ def parse(url: str) -> Address:
     """The address in `url`.
 
     Raises:
-        ValueError: it can't be read; the message repeats no part of it, since a misplaced sign
-            makes a piece of the password look like a host.
+        ValueError: the URL can't be read. The message repeats no part of it, since a misplaced
+            character can make a part of the password look like a host.
     """
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
@@ -71,7 +71,7 @@ def parse(url: str) -> Address:
         return Address(Topology.SINGLE, (), tls=False, options=options)
     if base not in {"redis", "rediss"} or kind not in _PORTS:
         raise ValueError("its scheme is not one of redis, rediss, unix, …+cluster and …+sentinel")
-    # The hosts one by one: urlsplit lets brackets stand around an only host and nowhere else.
+    # Parse the hosts one by one: urlsplit accepts brackets only around a single host.
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     parts = urlsplit(f"//h{rest[len(authority) :]}")
     user, at, places = authority.rpartition("@")

@@ -1,4 +1,4 @@
-"""The two-layer cache: within the process over Redis over a loader."""
+"""The two-layer cache: first the process, then Redis, then a loader."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ Name = tuple[str, int, str]
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a process keeps a value while it hears no invalidations, so that not everybody asks
-# the database for the same while Redis is down.
+# Seconds that a process keeps a value while it hears no invalidations, so that not every call asks
+# the database for the same value while Redis is down.
 ALONE = 1.0
 
 
@@ -43,12 +43,12 @@ class _Entry(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """One look at Redis, and perhaps one load, for everybody in this process who asks for the same.
+    """One look into Redis, and perhaps one load, for all calls in this process for the same value.
 
     Attributes:
         mark: the state of the sources, as this process knew it when the flight began.
-        outdated: the value became old meanwhile, so only those who wait get it.
-        value: what they wait for; cancelled when the look was cancelled.
+        outdated: the value became old meanwhile, so only the calls that wait get it.
+        value: the future that they wait for; cancelled when the look was cancelled.
     """
 
     name: Name
@@ -68,8 +68,8 @@ class Cache(Listener):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        # The oldest entry makes room for a new one. All are young, so the least recently used is
-        # hardly worth less, and finding it would cost more.
+        # A new entry evicts the oldest one. All entries are young, so to evict the least recently
+        # used one instead would gain little, and finding it would cost more.
         self._entries: dict[Name, _Entry] = {}
         self._shared = Shared(store)
         self._flights: dict[Name, _Flight] = {}
@@ -121,17 +121,17 @@ class Cache(Listener):
     ) -> Value | None:
         """The value: from this process, from Redis, or loaded.
 
-        However many ask for it at once, in this process and in others, one of them loads it.
+        However many calls ask for it at once, in this process and in others, one of them loads it.
 
         Args:
             policy: what kind of data it is.
             identifier: which one; any text.
-            load: reads it from its source, in a transaction of its own, for everybody who waits;
-                None says that there is no such value.
+            load: reads the value from its source, in a transaction of its own, for all calls that
+                wait; it returns None if there is no such value.
 
         Raises:
             InvalidKey: the identifier is empty, or too long.
-            What `load` raises, for everybody who waits in this process.
+            What `load` raises, in every call of this process that waits.
         """
         name = (policy.entity, policy.version, identifier)
         while True:
@@ -157,7 +157,8 @@ class Cache(Listener):
     def invalidate(self, session: "WriteSession", policy: UserData[Any], *identifiers: str) -> None:
         """Drop values everywhere, as soon as the transaction that changes them has committed.
 
-        Also when the connection breaks during COMMIT, since the change may have taken effect.
+        They are also dropped when the connection breaks during COMMIT, since the change may have
+        taken effect.
         """
         self._drop_after(session, [self._key(policy, identifier) for identifier in identifiers])
 
@@ -195,7 +196,7 @@ class Cache(Listener):
 
     def _forget(self, key: Key) -> None:
         if key.entity == SOURCE:
-            # An entry or a load whose mark holds the count of before is old.
+            # An entry or a load whose mark holds the earlier count is old now.
             self._changes[key.identifier] += 1
             return
         name = (key.entity, key.version, key.identifier)
@@ -220,13 +221,13 @@ class Cache(Listener):
         self._flights[flight.name] = flight
         found, generation = None, None
         try:
-            # Redis may still hold a value that this process has seen change.
+            # While its invalidation is pending, Redis may still hold the old value.
             if self._shared.pending.isdisjoint((flight.wanted.key, *flight.wanted.sources)):
                 found, generation = await self._shared.read(flight.wanted)
         except (RedisUnavailable, RedisError) as error:
             logger.debug("the cache goes on without Redis: %s", error)
         except BaseException:
-            # The one who looks was cancelled; the others who wait look for themselves.
+            # The call that looks was cancelled; the other calls that wait look for themselves.
             self._land(flight)
             flight.value.cancel()
             raise
@@ -234,7 +235,7 @@ class Cache(Listener):
             self.store.counts["hits"] += 1
             self._arrive(flight, found)
             return
-        # A task goes on when those who wait for it are cancelled.
+        # In a task, which goes on when the calls that wait for it are cancelled.
         task = asyncio.create_task(self._fly(flight, generation))
         self._loads.add(task)
         task.add_done_callback(self._loads.discard)

@@ -17,11 +17,11 @@ from .errors import InvalidKey, RedisUnavailable
 from .keys import Key, owner
 from .settings import RedisSettings
 
-# The oldest lines that still get fixes, and know what the module uses.
+# The oldest release lines that still get fixes and have the commands that the module uses.
 OLDEST = {"valkey": (8, 0), "redis": (7, 2)}
-# A sample that takes a server some milliseconds, whatever it holds.
+# How many keys are sampled; that takes a server some milliseconds, however many keys it holds.
 SAMPLE = 2_000
-# With fewer reads a rate says nothing; at a lower rate a cache costs more than it saves.
+# With fewer reads a hit rate says nothing; at a lower hit rate a cache costs more than it saves.
 ENOUGH_READS = 1_000
 POOR_RATE = 0.5
 # Seconds.
@@ -230,7 +230,7 @@ async def ask(settings: RedisSettings) -> Facts:
             await client.initialize()
             infos, cluster, nodes = dict[str, Info](), Info(), client.get_primaries()
             for node in nodes:
-                # CLUSTER INFO of another one tells of a master that is down.
+                # CLUSTER INFO of another master reports a master that is down.
                 with suppress(exceptions.ConnectionError, exceptions.TimeoutError):
                     infos[f"the server on {node.name}"] = await client.info(target_nodes=node)
                     cluster = await client.cluster_info(target_nodes=node)
@@ -260,7 +260,7 @@ async def _sample(client: Client) -> dict[bytes, int]:
     for name in names:
         pipeline.pttl(name)
     lifetimes = await pipeline.execute(raise_on_error=False)
-    # -2 has expired meanwhile; a key of others, which we may not touch, gives an error.
+    # -2: the key has expired meanwhile. A key that our user may not touch gives an error.
     return {
         name: left if isinstance(left, int) else 0
         for name, left in zip(names, lifetimes, strict=True)
@@ -281,7 +281,7 @@ async def _serves_anybody(settings: RedisSettings, address: Address) -> bool:
         except _REFUSED:
             return False
         except exceptions.ConnectionError as error:
-            # So redis-py wraps what is refused over a socket.
+            # redis-py wraps a refusal over a socket like this.
             if isinstance(error.__cause__, _REFUSED):
                 return False
             raise

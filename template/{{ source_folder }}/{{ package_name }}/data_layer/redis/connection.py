@@ -35,14 +35,14 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A client that is closed at the end; nothing connects before it is first used.
 
-    It sends a command a second time when its connection turns out to be broken, since the server
-    may only have been restarted, and never because of a timeout.
+    It sends a command a second time if its connection is broken, since the server may only have
+    been restarted. It never repeats a command after a timeout.
 
     Args:
         settings: limits of time and connections.
         address: where Redis is, such as `settings.queue_address()`; the cache's without it.
-        bounded: the caller itself ends an operation that takes too long, and begins no more than
-            `pool_size` at once. redis-py's own bounds on both cost a third of a GET.
+        bounded: the caller itself ends an operation that takes too long, and runs no more than
+            `pool_size` at once. redis-py's own bounds on both cost a third of the time of a GET.
     """
     place = address or settings.address()
     options: dict[str, Any] = {
@@ -51,7 +51,7 @@ async def connect(
         "client_name": settings.service,
         "max_connections": settings.pool_size,
         "retry": Retry(NoBackoff(), 1, supported_errors=(NoConnection,)),
-        # RESP3 would bring a handshake about maintenance to each connection and change nothing.
+        # RESP3 would add a handshake about maintenance to each connection and improve nothing.
         "protocol": 2,
         **place.options,
     }
@@ -98,7 +98,7 @@ def _trace(client: Any) -> None:
 async def _close(client: Client) -> None:
     await client.aclose()
     if isinstance(client, RedisCluster):
-        # Its own aclose leaves these open when it could not learn of the whole cluster.
+        # RedisCluster.aclose leaves these open if the client could not discover the whole cluster.
         await client.nodes_manager.aclose("startup_nodes")
 
 
@@ -137,8 +137,8 @@ def script(client: Client, name: str) -> AsyncScript:
 def is_cancelled() -> bool:
     """Whether the running task was told to end.
 
-    redis-py now and then swallows the cancellation of what waits for an answer, so a loop over
-    such waits must look here, or may never end.
+    redis-py sometimes swallows the cancellation of a task that waits for an answer. A loop over
+    such waits must ask this, or it may never end.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -20,7 +20,7 @@ class InvalidPolicy(RedisLayerError):
 
 
 class RedisUnavailable(RedisLayerError):
-    """Redis did not answer, or failed so often that nobody asks it for a moment."""
+    """Redis did not answer, or failed so often that the breaker holds operations back."""
 
 
 class NotJson(RedisLayerError, ValueError):
@@ -44,4 +44,4 @@ class JobTooLarge(QueueError):
 
 
 class QueueUnreachable(QueueError):
-    """Redis did not say that it has the job: send it again only with `once`."""
+    """Redis did not confirm that it has the job: send the job again only with `once`."""

@@ -33,7 +33,7 @@ def jsonable(value: Any, what: str) -> Any:
             f"{what}{place} is of the type {type(wrong).__name__}, which JSON does not have; give "
             "text, numbers, dates, pydantic models or dataclasses."
         ) from None
-    # pydantic writes a Decimal as text, a NaN among them.
+    # pydantic writes a Decimal as text, even one that is NaN.
     numbers = [one for one in _parts(value) if isinstance(one[1], Decimal)]
     numbers += [one for one in _parts(plain) if isinstance(one[1], float)]
     for place, number in numbers:
@@ -55,7 +55,7 @@ def dumps(value: Any, what: str) -> str:
 
 
 def _parts(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands in the value, the innermost first, each with its place."""
+    """The parts of the value, the innermost first, each with its place."""
     children: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         children = list(value.items())

@@ -14,7 +14,7 @@ SHORTEST_LIFE, LONGEST_LIFE = timedelta(seconds=1), timedelta(days=366)
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 _COMPANION = re.compile(r"[a-z][a-z0-9-]{0,31}")
-# Of an entry in a stream. 20 digits may be more than the 64 bits that Redis takes.
+# The id of an entry in a stream. 20 digits may be more than the 64 bits that Redis takes.
 ENTRY_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
@@ -22,16 +22,17 @@ ENTRY_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 class Key:
     """The name of one value: `Key("users", "profile", "user-123")` is `users:profile:user-123:v1`.
 
-    Every part may hold any text. What is not a letter or digit of ASCII, `-`, `_`, `.` or `~` is
-    written as `%` and two hexadecimal digits for each byte of UTF-8, so that no text looks like a
-    separator, a hash tag or a pattern, and two different keys never have one text. Serves DL-RD-05.
+    Every part may hold any text. A character that is not a letter or digit of ASCII, `-`, `_`, `.`
+    or `~` is written as `%` and two hexadecimal digits for each byte of UTF-8. So no text looks
+    like a separator, a hash tag or a pattern, and two different keys never have the same text.
+    Serves DL-RD-05.
 
     Attributes:
         service: who owns the value; `REDIS_SERVICE` for everything of this project.
         entity: what kind of value it is.
         identifier: which one.
-        version: the version of what is stored, from 1; a change of the schema raises it, and old
-            and new code then meet in no value.
+        version: the version of the stored value's schema, from 1. Raise it when the schema
+            changes, so that old and new code never use the same value.
     """
 
     service: str
@@ -84,8 +85,8 @@ class Key:
     def companion(self, name: str) -> str:
         """The name of something that belongs to this key, such as its lock: `{key}:name`.
 
-        The braces are a hash tag: Redis Cluster places what they hold by its text alone, which is
-        the key itself, so the companion is in the slot of its key and a script may use both.
+        The braces are a hash tag: Redis Cluster chooses the slot by the text within them alone,
+        which is the key itself. So the companion is in its key's slot, and a script may use both.
         """
         if not _COMPANION.fullmatch(name):
             raise InvalidKey(f"{name[:100]!r} is no name of a companion; use lowercase letters.")
@@ -96,8 +97,8 @@ class Key:
 class TimeToLive:
     """The time after which a value is gone: `TimeToLive(timedelta(minutes=5))`.
 
-    It is between one second, since a shorter one is mostly spent on the way to Redis, and a year,
-    since what stays longer belongs into PostgreSQL.
+    It is at least one second, since a shorter time is mostly spent on the way to Redis, and at most
+    a year, since a value that stays longer belongs into PostgreSQL.
     """
 
     value: timedelta
@@ -121,7 +122,7 @@ class TimeToLive:
 
 
 def digest(identifier: str) -> str:
-    """A hash in the place of an identifier that is too long, or that nobody may read."""
+    """A hash that replaces an identifier that is too long, or that nobody may read."""
     encoded = identifier.encode("utf-8", "surrogatepass")
     return f"sha256-{hashlib.sha256(encoded).hexdigest()}"
 

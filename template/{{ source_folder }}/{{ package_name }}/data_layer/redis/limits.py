@@ -1,4 +1,4 @@
-"""Rate limits: at most so many in any window of time, however they are spread over processes."""
+"""Rate limits: at most a quota in any window of time, counted over all processes."""
 
 import re
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Limit:
     """At most `quota` in any `window`, for each client.
 
     Attributes:
-        name: what clients see; two routes with one name share their places.
-        quota: from 1 to 10,000; Redis keeps a number for each place until its window is over.
+        name: the name that clients see; two routes with the same name share their places.
+        quota: from 1 to 10,000; Redis keeps a number for each taken place until its window is over.
         window: from 0.1 seconds to a day.
-        when_down: wins over `REDIS_LIMITS_WHEN_DOWN`.
+        when_down: overrides `REDIS_LIMITS_WHEN_DOWN`.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Decision:
 
 
 class Limiter:
-    """Takes places in windows that slide exactly.
+    """Takes places in exact sliding windows.
 
-    In any stretch of time as long as the window at most `quota` attempts pass, whatever clients'
-    clocks say. A refused attempt takes no place.
+    In any span of time as long as the window, at most `quota` attempts pass, whatever the clocks of
+    clients say. A refused attempt takes no place.
     """
 
     def __init__(self, store: Store, settings: LimitSettings | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Listening to channels, by a connection that comes back when it was lost."""
+"""Listening to channels, over a connection that is opened again when it was lost."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ _LOST = (RedisError, RedisClusterException, RedisUnavailable, OSError)
 
 
 class Listener:
-    """Hears the wanted channels while `listening` lasts; without one it has no connection."""
+    """Hears the wanted channels while `listening` lasts; without any, it has no connection."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -44,7 +44,7 @@ class Listener:
         """Messages are missed from now on."""
 
     async def _unsubscribed(self, channel: str) -> None:
-        """Nothing is heard of it from now on."""
+        """No message of the channel is heard from now on."""
 
     async def _beat(self) -> None:
         """Called at least once a heartbeat while messages are heard."""
@@ -60,7 +60,7 @@ class Listener:
 
     async def _listen(self) -> None:
         settings = self.store.settings
-        # Not the store's client, which has no timeout: a subscription keeps its connection.
+        # A client of its own: the store's has no timeout, and a subscription keeps its connection.
         async with connect(settings) as client:
             while not is_cancelled():
                 while not self._wanted:
@@ -68,7 +68,7 @@ class Listener:
                     await self._rewanted.wait()
                 try:
                     if isinstance(client, RedisCluster):
-                        # The client knows a node to subscribe at only then; each node hears all.
+                        # Only this tells the client a node to subscribe at; each node hears all.
                         await client.initialize()
                     async with client.pubsub() as pubsub:
                         await self._follow(pubsub)
@@ -130,7 +130,7 @@ class Listener:
 
 async def end(tasks: set[asyncio.Task[Any]]) -> None:
     """Cancel the tasks, and return when they have ended."""
-    # More than once: redis-py now and then swallows the cancellation of what waits for an answer.
+    # More than once: redis-py sometimes swallows the cancellation of a task that awaits an answer.
     while tasks:
         for task in tasks:
             task.cancel()

@@ -1,7 +1,7 @@
-"""Live messages: every process hears them, and so do those who come back in time.
+"""Live messages: every process hears them, and clients that come back in time get them, too.
 
-Pub/sub forgets whoever is not listening. So each message goes into a short stream too: a client
-that reconnects, and a process whose connection to Redis broke, read there what they missed.
+Pub/sub forgets whoever is not listening. So each message also goes into a short stream. There a
+client that reconnects, and a process whose connection to Redis broke, read what they missed.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Subscription:
         return self._waiting.popleft()
 
     def replay(self, events: list[Event]) -> None:
-        """Put these before what has come in the meantime."""
+        """Put these events before those that have come in the meantime."""
         if events:
             self._last = events[-1].order
             self._room += len(events)
@@ -129,7 +129,7 @@ class Live(Listener):
 
     @property
     def clients(self) -> int:
-        """How many subscribe in this process."""
+        """How many clients subscribe in this process."""
         return sum(len(channel.clients) for channel in self._channels.values())
 
     def key(self, channel: str) -> str:
@@ -137,7 +137,7 @@ class Live(Listener):
         return str(self.store.key("live", channel))
 
     def end(self) -> None:
-        """End every subscription, and each that comes: the server stops."""
+        """End every subscription, and each later one at once, since the server stops."""
         self._ended = True
         for channel in self._channels.values():
             for client in channel.clients:
@@ -165,7 +165,7 @@ class Live(Listener):
         """The events of the channel from now on, or those after the event with the id `after`.
 
         Raises:
-            RedisUnavailable: Redis does not answer now; later interruptions are bridged.
+            RedisUnavailable: Redis does not answer now. The subscription survives later outages.
         """
         key = self.key(channel)
         shared = self._channels.setdefault(key, _Channel())

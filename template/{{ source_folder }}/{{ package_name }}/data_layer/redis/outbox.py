@@ -18,14 +18,14 @@ _DAY = TimeToLive(timedelta(days=1))
 
 
 def stream(*, kept: int = 100_000, ttl: TimeToLive = _DAY) -> Target:
-    """A target that appends each message to the stream of its topic, whose key `stream_key` says.
+    """A target that appends each message to the stream of its topic; `stream_key` gives its key.
 
-    An entry has the fields `id`, `key` and `payload`, which is JSON. An `id` that a reader of a key
-    has seen already is a message that was delivered twice.
+    An entry has the fields `id`, `key` and `payload`, which is JSON. If a reader of a key has seen
+    an `id` already, that message was delivered twice.
 
     Args:
-        kept: entries after which the oldest go.
-        ttl: the time after the last message when the stream goes.
+        kept: entries that a stream keeps; the oldest go first.
+        ttl: how long a stream stays after its last message.
     """
 
     @asynccontextmanager
@@ -38,7 +38,7 @@ def stream(*, kept: int = 100_000, ttl: TimeToLive = _DAY) -> Target:
                 fields: dict[Any, Any] = {"id": message.id, "key": message.key, "payload": payload}
 
                 async def send(client: Client) -> None:
-                    # Entered: the client of a cluster must know its nodes before the first command.
+                    # Entered, so that a cluster's client learns its nodes before the first command.
                     async with client.pipeline(transaction=True) as pipe:
                         pipe.xadd(key, fields, maxlen=kept)
                         pipe.pexpire(key, ttl.milliseconds)
@@ -75,8 +75,8 @@ def invalidation(of: UserData[Any] | Source) -> Target:
     """A target that drops cached values without fail: a message waits until Redis has dropped them.
 
     Args:
-        of: a policy, whose value with the message's key as identifier is dropped, or a source:
-            then all that is computed from it.
+        of: a policy: its value whose identifier is the message's key is dropped. Or a source: all
+            that is computed from it is dropped.
     """
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What kind of data is cached: the kind decides how long it may stay and what makes it go."""
+"""The kinds of cached data: a kind decides how long a value may stay and what invalidates it."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,10 +36,10 @@ class _Policy(Generic[Value]):
             and back. Within a process everybody gets the same object, so let it be immutable.
         ttl: how long it stays in Redis.
         version: the version of its schema; raise it with every change of the type.
-        local: how long it stays within a process, as far as `REDIS_LOCAL_TTL` allows; None: not.
-        absent: how long the cache remembers that there is none; None: not at all.
-        loading: how long loading takes at most. That long others wait for the one who loads.
-        sources: what makes the values go when it changes.
+        local: how long it stays within a process, at most `REDIS_LOCAL_TTL`; None: not at all.
+        absent: how long the cache remembers that there is no value; None: not at all.
+        loading: how long loading takes at most; other calls wait that long for the one that loads.
+        sources: the sources whose changes invalidate the values.
     """
 
     entity: str
@@ -49,7 +49,7 @@ class _Policy(Generic[Value]):
     local: TimeToLive | None = field(default=BRIEFLY, kw_only=True)
     absent: TimeToLive | None = field(default=None, kw_only=True)
     loading: TimeToLive = field(default=BRIEFLY, kw_only=True)
-    # No property: every hit within the process looks at it.
+    # Not a property: every hit within the process reads it.
     sources: tuple[Source, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
@@ -57,18 +57,18 @@ class _Policy(Generic[Value]):
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
-        """From JSON and to JSON."""
+        """Converts values to JSON and back."""
         return TypeAdapter(self.type)
 
 
 @dataclass(frozen=True, eq=False)
 class UserData(_Policy[Value]):
-    """What people change and want to see changed: call `Cache.invalidate` with every write."""
+    """Data that people change and want to see changed: call `Cache.invalidate` with every write."""
 
 
 @dataclass(frozen=True, eq=False)
 class Configuration(_Policy[Value]):
-    """What seldom changes and may lag: it expires, after five minutes at most."""
+    """Data that seldom changes and may be old: it expires after five minutes at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,7 +81,7 @@ class Configuration(_Policy[Value]):
 
 @dataclass(frozen=True, eq=False)
 class Computed(_Policy[Value]):
-    """What is computed from the sources `of`: call `Cache.changed` with every write of one."""
+    """Data that is computed from the sources `of`: call `Cache.changed` with every write of one."""
 
     of: tuple[Source, ...] = field(kw_only=True)
 

@@ -1,4 +1,4 @@
-"""What of Redis lives on its servers."""
+"""What lives on the servers of Redis."""
 
 from ..modules.remains import Remains
 from ..settings import load
@@ -7,7 +7,7 @@ from .settings import RedisSettings
 
 
 async def remains() -> list[Remains]:
-    """Jobs must be done before the module goes; whatever else there is expires by itself."""
+    """Jobs must be done before the module is switched off; everything else expires by itself."""
     expiring = Remains(
         "Cached values, sessions, limits and results expire by themselves: remove the servers, and "
         "their lines in .env.",

@@ -10,7 +10,7 @@ from . import address
 from .address import Address
 
 PROGRAM = __name__.partition(".")[0].replace("_", "-")
-"""What this project is called on a command line, and in Redis."""
+"""The name of this project on a command line, and in Redis."""
 
 
 class RedisSettings(Settings):
@@ -20,7 +20,7 @@ class RedisSettings(Settings):
         url: one server, a cluster or a master behind sentinels, as `address.EXAMPLES` shows. The
             options in its query win over the fields below.
         password: used when the URL holds none, so that the URL may stand in tracked files.
-        sentinel_password: of the sentinels, where they ask for one.
+        sentinel_password: the password of the sentinels, if they ask for one.
         queue_url: the server of the queue, which evicts nothing; None where there is no queue.
         queue_password: used when `queue_url` holds none.
         maxmemory: what the cache may hold at most, such as `256mb`: compose gives it to the server,
@@ -30,7 +30,7 @@ class RedisSettings(Settings):
         connect_timeout: seconds for one attempt to connect.
         timeout: seconds that one operation of the cache may take, everything included; a server
             that hangs adds no more than this to a read.
-        breaker_failures: how many operations fail in a row before nobody asks Redis.
+        breaker_failures: how many operations fail in a row before the breaker opens.
         breaker_pause: seconds until one operation tries again.
         local_entries: values that the cache keeps within the process; 0 keeps none.
         local_ttl: seconds that it keeps one of them at most, whatever the policy says.
@@ -102,10 +102,10 @@ class SessionSettings(Settings):
 
 
 class LiveSettings(Settings):
-    """`REDIS_LIVE_*`: what is kept for those who come back, and how far a client may fall behind.
+    """`REDIS_LIVE_*`: what is kept for clients that reconnect, and how far one may fall behind.
 
     Attributes:
-        kept: events of one channel that Redis keeps, about.
+        kept: about how many events of one channel Redis keeps.
         ttl: seconds after its last event that Redis forgets a channel.
         buffer: events that may wait for one client; one that is further behind is disconnected, and
             resumes when it comes back.
@@ -123,19 +123,19 @@ class QueueSettings(Settings):
 
     Attributes:
         timeout: seconds for one operation on the server.
-        name: of this queue; a worker takes the jobs of one queue.
+        name: the name of this queue; a worker takes the jobs of one queue.
         max_jobs: waiting, delayed and running jobs together; the queue refuses more and drops none.
         max_job_bytes: of one job with its arguments, as JSON; the queue refuses a larger one.
         claim_after: seconds without a sign of life after which a worker's jobs go to another one.
         max_deliveries: how many workers may die in one job before it becomes a dead letter.
         concurrency: jobs that one worker runs at a time.
-        shutdown_timeout: seconds that a worker which is told to stop gives its jobs to end.
-        replicas: that must have a job before `send` returns; 0 with a single server or a cluster.
-            With as many as there are, a failover loses no job that was sent.
+        shutdown_timeout: seconds that a worker waits for its jobs to end when it is told to stop.
+        replicas: how many replicas must have a job before `send` returns; 0 with a single server
+            or a cluster. If all of them must, a failover loses no job that was sent.
         result_ttl: seconds that Redis keeps a result.
         once_ttl: seconds for which an idempotency key is remembered: a second job with it is not
-            done; not less than `result_ttl`, since the two have one result.
-        max_dead_letters: kept; the oldest go first.
+            done. At least `result_ttl`, since both jobs have one result.
+        max_dead_letters: how many dead letters are kept; the oldest go first.
         retention: seconds after which Redis forgets a queue that nobody uses, dead letters too.
     """
 

@@ -1,4 +1,4 @@
-"""The second layer of the cache: values in Redis, who loads them, and what makes them go."""
+"""The second layer of the cache: values in Redis, who loads them, and what invalidates them."""
 
 import asyncio
 import logging
@@ -21,9 +21,10 @@ from .store import Store
 logger = logging.getLogger(__name__)
 
 SOURCE = "cache-source"
-# Longer than any value that is computed from a source stays: without the state it counts as old.
+# Longer than any value computed from a source stays, since without the state the value counts as
+# old.
 STATE = TimeToLive(timedelta(days=30))
-# Invalidations that wait for Redis; of further ones the time to live is the bound.
+# How many invalidations wait for Redis; beyond that, old values stay for their time to live.
 PENDING = 100_000
 # Seconds between two looks at what another process loads.
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.1
@@ -48,8 +49,7 @@ class Shared:
     """Values in Redis, each with the state that its sources had before it was loaded.
 
     `read` and `lease` raise `RedisUnavailable` while Redis does not answer. `store` and `release`
-    give up then, since the value and the lease expire by themselves; `drop` puts off what it can't
-    do.
+    give up then, since the value and the lease expire by themselves; `drop` tries again later.
 
     Attributes:
         channel: where the keys of old values are published, with a space between them.
@@ -88,10 +88,10 @@ class Shared:
         return self._good(wanted, stored, generation), generation
 
     async def lease(self, wanted: Wanted, generation: bytes) -> tuple[str | None, Found | None]:
-        """The lease to load, or what another process has loaded; neither when that takes too long.
+        """The lease to load, or what another process has loaded; neither if that takes too long.
 
-        One call takes the lease and looks: between two calls another process could load, store and
-        give its lease back.
+        One call both takes the lease and reads the value: between two calls another process could
+        load, store and give its lease back.
         """
         token = secrets.token_hex(8)
         loading = wanted.policy.loading
@@ -131,7 +131,7 @@ class Shared:
             lease: from `lease`.
 
         Returns:
-            The seconds that Redis keeps it; None when it does not.
+            For how many seconds Redis keeps the value; None if it does not.
         """
         ttl = wanted.policy.absent if value is None else wanted.policy.ttl
         payload = None if ttl is None else self._payload(wanted, value)
@@ -163,14 +163,14 @@ class Shared:
     async def drop(self, keys: Sequence[Key]) -> None:
         """Drop the values of these keys; the key of a source drops what is computed from it."""
         self._store.counts["invalidations"] += len(keys)
-        # First, so that no reader of this process finds the old values meanwhile.
+        # Pending first, so that no reader of this process finds the old values meanwhile.
         room = max(PENDING - len(self.pending), 0)
         self._store.counts["invalidations_lost"] += max(len(keys) - room, 0)
         self.pending.update(keys[:room])
         await self._drop(keys)
 
     async def drop_now(self, keys: Sequence[Key]) -> None:
-        """Drop them, or raise what keeps Redis from it."""
+        """Drop the values of these keys, or raise the error of Redis."""
         await self._store.run(partial(self._tell, keys=keys))
 
     async def drop_pending(self) -> None:
@@ -205,13 +205,13 @@ class Shared:
         return bool(await self._store.run(lambda _: self._script(keys=keys, args=[lease, *stored])))
 
     def _payload(self, wanted: Wanted, value: Any) -> bytes | None:
-        """The value as JSON; None when it can't be read back, which the log says."""
+        """The value as JSON; None if it can't be read back, which is logged."""
         if value is None:
             return b""
         adapter = wanted.policy.adapter
         try:
             payload = adapter.dump_json(value, warnings="error")
-            # Such as a NaN, which JSON does not have: it would be loaded anew for every reader.
+            # Fails for a NaN, for example, which JSON does not have: each reader would load anew.
             adapter.validate_json(payload)
         except ValidationError as error:
             reason = "; ".join(
@@ -232,7 +232,7 @@ class Shared:
         return None
 
     def _good(self, wanted: Wanted, stored: bytes | None, generation: bytes) -> Found | None:
-        """What is stored, if it is of today's sources and schema."""
+        """The stored value, if it fits the present state of its sources and its schema."""
         if stored is None:
             return None
         head, _, payload = stored.partition(b"\n")
@@ -255,7 +255,7 @@ def _now() -> int:
 
 
 async def _begin(redis: Client, source: Key) -> bytes:
-    """The state of a source that has none, since it is new or was evicted."""
+    """Set the state of a source that has none, since the source is new or its state was evicted."""
     state = secrets.token_hex(8).encode()
     there = await redis.set(str(source), state, nx=True, get=True, px=STATE.milliseconds)
     return there if isinstance(there, bytes) else state

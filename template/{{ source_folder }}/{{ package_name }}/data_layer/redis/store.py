@@ -35,8 +35,9 @@ _DOWN = (
     exceptions.RedisClusterException,
     exceptions.TimeoutError,
 )
-# The same, where redis-py has no class of its own: a full disk, missing replicas, another program's
-# script that does not end, missing rights in a script. A pipeline puts its own words before them.
+# Further errors of the server, for which redis-py has no class: a full disk, missing replicas, a
+# script of another program that does not end, missing rights in a script. A pipeline puts its own
+# words before them.
 _AT_FAULT = re.compile(
     r"(?:^|caused error: )"
     r"(?:MISCONF |NOREPLICAS |BUSY |ACL failure in script|The user executing the script can't run)"
@@ -70,7 +71,7 @@ class Breaker:
             return True
         if (now := self._clock()) < self._try_at:
             return False
-        # The one attempt; should it never report, another may follow after a pause.
+        # The one attempt. If it never reports, another may follow after a pause.
         self._try_at = now + self._pause
         return True
 
@@ -89,7 +90,7 @@ class Store:
 
     Attributes:
         settings: what it was opened with.
-        client: redis-py's client, for what `run` is given and for nothing else.
+        client: redis-py's client, only for operations that are given to `run`.
         counts: what happened, by name: `operations`, `failures`, `held_back`, `out_of_memory`, and
             what the users of the store add.
     """
@@ -117,7 +118,7 @@ class Store:
 
     @property
     def is_available(self) -> bool:
-        """Whether Redis answered the last operations; False while nobody asks it."""
+        """Whether Redis answered the last operations; False while the breaker is open."""
         return not self._breaker.is_open
 
     def key(self, entity: str, identifier: str, version: int = 1) -> Key:
@@ -128,8 +129,9 @@ class Store:
         """Run one operation within `REDIS_TIMEOUT`, waiting for a connection included.
 
         Args:
-            operation: is given the client. Its keys come from `key`, and whatever it writes gets a
-                `TimeToLive`. After an error it may have run in part, or to its end.
+            operation: a function that is given the client. Its keys come from `key`, and whatever
+                it writes gets a `TimeToLive`. After an error it may have run in part, or to its
+                end.
 
         Raises:
             RedisUnavailable: Redis did not answer in time, or the breaker is open. Go on without

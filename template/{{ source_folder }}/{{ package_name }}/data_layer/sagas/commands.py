@@ -218,7 +218,7 @@ async def _with_table(
 
 def _serve(work: Work, model: Model) -> None:
     settings = load(DatabaseSettings)
-    # What overflows the pool is closed after each transaction, and made again for the next.
+    # Connections beyond the pool are closed after each transaction, and opened again for the next.
     both = {"pool_size": settings.pool_size + settings.max_overflow, "max_overflow": 0}
 
     async def opened() -> None:
@@ -233,7 +233,7 @@ def _serve(work: Work, model: Model) -> None:
 def _counting(registry: Any, database: Database) -> AbstractAsyncContextManager[None]:
     if registry is None:
         return nullcontext()
-    # It imports prometheus-client, for which no other command shall wait.
+    # Imported here: it imports prometheus-client, for which no other command should wait.
     from .metrics import saga_metrics
 
     return saga_metrics(registry, lambda: database)

@@ -38,7 +38,7 @@ def hide_internal_schemas(
 def compare(
     context: AutogenContext, upgrade: UpgradeOps, schemas: set[str | None]
 ) -> PriorityDispatchResult:
-    """Add the operations that bring hypertables and aggregates from what is to what is declared."""
+    """Add the operations that bring hypertables and aggregates to what is declared."""
     connection = context.connection
     metadata = context.metadata
     if connection is None or not isinstance(metadata, MetaData):
@@ -48,7 +48,7 @@ def compare(
     kept = {(table.schema, table.name) for table in metadata.tables.values()}
     everything = catalog.read(connection)
     found = Catalog(
-        # What is neither kept nor dropped belongs to somebody else.
+        # A hypertable that is neither kept nor dropped belongs to somebody else.
         {key: state for key, state in everything.hypertables.items() if key in kept | dropped},
         {
             key: state
@@ -74,7 +74,7 @@ def compare(
 
 
 def _looked_at(context: AutogenContext, schemas: set[str | None], key: Key) -> bool:
-    """Whether a view is among what Alembic is told to compare, as it asks of tables."""
+    """Whether Alembic is told to compare a view; its filters are asked as for a table."""
     schema, name = key
     return (
         schema in schemas
@@ -86,7 +86,7 @@ def _looked_at(context: AutogenContext, schemas: set[str | None], key: Key) -> b
 
 
 def declared_catalog(metadata: MetaData) -> Catalog:
-    """What the models declare, in the shape of what a database has."""
+    """What the models declare, in the form in which a database's catalog is read."""
     declared = Catalog()
     for hypertable in hypertables(metadata):
         state = hypertable.state()
@@ -97,7 +97,7 @@ def declared_catalog(metadata: MetaData) -> Catalog:
 
 
 def _growth(metadata: MetaData, found: Catalog, connection: Connection) -> dict[Key, list[Call]]:
-    """What adds columns to aggregates whose SELECT has gained some at its end, and nothing else."""
+    """Operations that add columns to aggregates whose SELECT has only gained columns at its end."""
     if not grows_in_place(connection):
         return {}
     growth = {}
@@ -114,7 +114,7 @@ def redefined(
 ) -> set[Key]:
     """The aggregates whose SELECT is declared differently, and all that read from them.
 
-    One that has `grown` counts only where it reads from such an aggregate.
+    An aggregate that has `grown` counts only if it reads from such an aggregate.
     """
     changed = set()
     for key, state in found.aggregates.items():
@@ -193,7 +193,7 @@ class Steps:
         self._change_settings()
 
     def grow(self, growth: dict[Key, list[Call]]) -> None:
-        """Add columns in place, each after those of its source, and fill them where there are rows.
+        """Add columns in place, each after those of its source, and fill them where rows exist.
 
         The downgrade rebuilds these aggregates and all that read from them, since TimescaleDB can't
         drop a column.
@@ -265,7 +265,7 @@ class Steps:
                 if new and old and new.to_diff_tuple() != old.to_diff_tuple():
                     grows = setting is refresh_policy and _reach(wanted) >= _reach(found)
                     (wider if grows else changes[setting]).append(_pair(new, old))
-        # A window shrinks before its source's retention does, and grows after it has grown.
+        # A refresh window shrinks before its source's retention, and grows after that has grown.
         for setting in SETTINGS:
             self.after += changes[setting]
             if setting is retention_policy:
@@ -321,7 +321,7 @@ def _settings(state: State) -> list[Call]:
     return [operation for operation in given if operation]
 
 
-# What can be changed of a relation: the operation that makes it so; None where there is none.
+# The settings of a relation: each function gives the operation that sets one, or None if none is.
 def chunk_interval(state: State) -> Call | None:
     if not isinstance(state, HypertableState):
         return None
@@ -382,7 +382,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
-# Not this module, which may be switched off while its revisions stay.
+# What revisions import: not this module, which may be switched off while its revisions stay.
 IMPORT = f"from {__package__.rpartition('.')[0]}.revisions import timescaledb"
 
 
@@ -404,7 +404,7 @@ def render_nothing(_context: AutogenContext, _operation: Implied) -> list[str]:
 
 
 def _multiline(query: str) -> str:
-    """The very text, in lines that end where a word does; only a reader of SQL may re-indent it."""
+    """The unchanged text, in lines that end after a word; only an SQL parser could re-indent it."""
     lines = re.findall(r".{1,76}(?<=\s)|.{1,76}", query, re.DOTALL)
     return "".join(["(\n", *(f"        {line!r}\n" for line in lines), "    )"])
 

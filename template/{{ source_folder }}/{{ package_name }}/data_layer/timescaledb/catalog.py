@@ -1,4 +1,4 @@
-"""What a database has: read from TimescaleDB's own views, internal objects left out."""
+"""What a database has, read from TimescaleDB's own views; internal objects are left out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ class Catalog:
 
     @property
     def relations(self) -> Mapping[Key, State]:
-        """Both, an aggregate after its source."""
+        """Hypertables and aggregates, each aggregate after its source."""
         return {**self.hypertables, **self.aggregates}
 
 
@@ -77,7 +77,7 @@ def read(connection: Connection) -> Catalog:
             time_column=row.time_column,
             chunk_interval=Interval.of(Interval.read(row.chunk_interval).fixed or timedelta()),
         )
-    # Where an aggregate stands on another, the source is named by what that one stores.
+    # If an aggregate stands on another, the view names the hypertable in which that one is stored.
     stored: dict[Key, Key] = {}
     for row in connection.execute(_AGGREGATES):
         stored[row.stored_schema, row.stored_name] = key(row.schema, row.name)
@@ -129,7 +129,7 @@ def canonical(connection: Connection, query: str) -> str | None:
 
 
 def statement(name: str, /, **parts: str) -> str:
-    """A statement of sql/ with its parts, which stand in angle brackets."""
+    """A statement of sql/, with `parts` in the place of the names in angle brackets."""
     found = (_SQL / f"{name}.sql").read_text(encoding="utf-8")
     parts["sources"] = (_SQL / "sources.sql").read_text(encoding="utf-8")
     for part, value in parts.items():
@@ -142,9 +142,9 @@ class Reach:
     """How far back an aggregate can be refreshed without a loss.
 
     Attributes:
-        lost: a refresh from before this time erases buckets whose rows are gone; None when no
+        lost: a refresh that begins before this time erases buckets whose rows are gone; None if no
             refresh does.
-        since: the same, where rows count as gone that the source's retention may drop now.
+        since: the same, but rows that the source's retention may drop now count as gone, too.
         now: the server's time.
     """
 
@@ -170,7 +170,7 @@ class Reach:
 
 
 def reach(connection: Connection, relation: Key) -> Reach:
-    """How far back an aggregate of the database can be refreshed; not in a read-only session."""
+    """How far back an aggregate can be refreshed; can't be asked in a read-only session."""
     connection.execute(ddl(statement("reach")))
     row = connection.execute(
         text("SELECT lost, since, now() FROM pg_temp.reach(CAST(:name AS regclass))"),
@@ -230,7 +230,7 @@ _HYPERTABLES = text(
     """  # noqa: S608 (all of it stands here)
 )
 
-# An aggregate comes after the one that it stands on, since that was made before it.
+# An aggregate comes after the one that it selects from, since that was made before it.
 _AGGREGATES = text(
     """
     SELECT
@@ -265,8 +265,8 @@ _COLUMNSTORES = text(
     """
 )
 
-# The kinds are told apart by what they are configured with; the extension's job of its own that
-# prunes its history belongs to no hypertable.
+# The configuration of a policy shows its kind. The extension's own job, which prunes the history of
+# jobs, belongs to no hypertable.
 _POLICIES = text(
     f"""
     SELECT

@@ -189,7 +189,7 @@ class _Server:
 
 
 async def _ask() -> _Facts:
-    # Imports the models, which this layer does not know the place of.
+    # This command imports the models; the layer does not know where they are.
     config = alembic_config()
     config.stdout = io.StringIO()
     await run_command(command.current, config)
@@ -239,7 +239,7 @@ def _stale(connection: Connection, found: Catalog) -> Iterable[str]:
         state = found.aggregates.get((declared.schema, declared.name))
         if state is None or state.refresh is None:
             continue
-        # By the clock of its place: a day there has 23 to 25 hours.
+        # By the clock of its time zone, where a day has 23 to 25 hours.
         end = f"max({quote(declared.bucket_column)})"
         if declared.timezone is not None:
             zone = literal(declared.counted_in or "UTC")
@@ -254,8 +254,8 @@ def _stale(connection: Connection, found: Catalog) -> Iterable[str]:
             below = declared.source
             source = stored[state.source[0] or default, state.source[1]]
             time = quote(getattr(below, "bucket_column", ""))
-        # A bucket is due once its end has left the window, and the policy has run since; a run
-        # may be late by another interval.
+        # A bucket is due once its end is older than `end_offset`, and the policy has run since; a
+        # run may be late by another interval.
         overdue = connection.execute(
             text(
                 f"SELECT max({time}) AS newest FROM {source} WHERE {time} < now()"  # noqa: S608

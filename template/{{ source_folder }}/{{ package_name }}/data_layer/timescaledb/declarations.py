@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 KEEP: Final = "keep"
 
-# In the metadata's `info`, since Alembic writes that of a table into migrations.
+# Kept in the metadata's `info`, since Alembic writes the `info` of a table into migrations.
 _HYPERTABLES = "timescaledb.hypertables"
 _AGGREGATES = "timescaledb.aggregates"
 _AGGREGATE = "timescaledb.aggregate"
@@ -41,14 +41,14 @@ _AGGREGATE = "timescaledb.aggregate"
 _DAY = 86_400
 _LONGEST_NAME = 63
 
-# The server's limit would end a large upsert into columnar chunks in its midst.
+# The server's limit would abort a large upsert into columnar chunks halfway.
 _UNLIMITED = {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 
 
 class Hypertable(SchemaItem):
     """A table that is partitioned by time, declared on its model as an `Index` is.
 
-    Within `__table_args__` it is given the name of the time column, outside the attribute:
+    Within `__table_args__`, give it the name of the time column; outside, give it the attribute:
 
         Hypertable(Trade.executed_at, segment_by=["instrument_id"], retention="90 days")
 
@@ -56,16 +56,16 @@ class Hypertable(SchemaItem):
 
     Args:
         time_column: a timestamp with time zone, or a date; part of every unique key.
-        retention: after which age chunks are dropped, or `KEEP`. There is no default.
+        retention: the age after which chunks are dropped, or `KEEP`. There is no default.
         chunk_interval: the time that one chunk spans; 1 week for a date, else 1 day. A chunk of
             each table that is written to, with its indexes, should fit into a quarter of the
             server's memory.
-        segment_by: columns by which the columnstore groups rows; what queries name with `=`.
-        order_by: columns by which it sorts them; the time column, newest first, is added.
+        segment_by: columns by which the columnstore groups rows; those that queries name with `=`.
+        order_by: columns by which it sorts rows; the time column, newest first, is added.
         columnstore_after: the age at which chunks become columnar; None for never.
 
     Raises:
-        TimescaleDBError: the declaration can't work; the sentence says why.
+        TimescaleDBError: the declaration can't work; the message says why.
     """
 
     __visit_name__ = "hypertable"
@@ -111,14 +111,14 @@ class Hypertable(SchemaItem):
 
     @property
     def root(self) -> "Hypertable":
-        """Itself; of an aggregate, the hypertable at the bottom."""
+        """Itself; for an aggregate, the hypertable at the bottom."""
         return self
 
     def state(self) -> HypertableState:
         """What a database must have.
 
         Raises:
-            TimescaleDBError: a column that is named is not there, or not fit.
+            TimescaleDBError: a named column does not exist, or can't be used for this.
         """
         table = self.table
         named = [self.time_column, *self._segment_by]
@@ -172,13 +172,13 @@ class TimeBucket(Function[Any]):
     def __init__(self, width: Interval, column: ColumnElement[Any], timezone: str | None) -> None:
         self.width = width
         self.timezone = timezone
-        # In autumn the clock of a place repeats an hour, which is two buckets; its day of 25 hours
-        # is one.
+        # In autumn the clock of a time zone repeats an hour, which must be two buckets; its day of
+        # 25 hours must be one.
         self.counted_in = "UTC" if timezone is not None and width.longest < _DAY else timezone
         # Written out, not bound: PostgreSQL takes SELECT and GROUP BY for the same expression
         # only when they hold no parameters.
         arguments = [literal_column(f"INTERVAL '{width}'"), column]
-        # With any zone, even UTC, TimescaleDB takes the buckets for uneven ones.
+        # If a zone is given, even UTC, TimescaleDB treats the buckets as uneven ones.
         if self.counted_in not in (None, "UTC"):
             arguments.append(literal_column(f"'{self.counted_in}'"))
         super().__init__("time_bucket", *arguments, type_=column.type)
@@ -195,9 +195,9 @@ def time_bucket(
     Args:
         width: `"1 hour"`, `"1 day"`, `"1 week"` (from Monday), `"1 month"`, …
         column: the time column of a hypertable, or the bucket of an aggregate below.
-        timezone: where a day begins, as `"Europe/Berlin"`. Name it once, on the lowest level:
-            those above take it from there. UTC if none is named. Buckets shorter than a day are
-            counted in UTC everywhere.
+        timezone: the time zone in which a day begins, as `"Europe/Berlin"`. Name it once, on the
+            lowest level: the levels above take it from there. UTC if none is named. Buckets shorter
+            than a day are counted in UTC everywhere.
 
     Raises:
         TimescaleDBError: there is no such time zone, or the level below has another.
@@ -258,22 +258,22 @@ class ContinuousAggregate:
     Args:
         name: of the view in the database.
         query: one column is a `time_bucket`, and the query groups by it.
-        real_time: answer with what the source holds beyond the last refresh, too. Without it a
-            query sees the buckets that are materialized and no others.
+        real_time: let queries also see the source's rows beyond the last refresh. Without it a
+            query sees only the buckets that are materialized.
         refresh_every: how often the policy runs; the width of a bucket, but at most a day.
         start_offset: the age up to which late data is taken in; by default as far back as the
-            source surely has all its rows, and without limit where it keeps them.
+            source surely has all its rows, and without limit if it keeps all rows.
         end_offset: the age from which buckets are refreshed; by default the width of a bucket, so
-            that none is refreshed before it is over.
-        retention: after which age buckets are dropped, or `KEEP`.
+            that no bucket is refreshed before it is over.
+        retention: the age after which buckets are dropped, or `KEEP`.
         segment_by: see `Hypertable`.
         order_by: see `Hypertable`.
         columnstore_after: see `Hypertable`; never by default.
 
     Raises:
-        TimescaleDBError: the declaration can't work, or would erase history: a refresh that
-            reaches back to where the source's retention has dropped data deletes the buckets
-            there, and the loss climbs to the levels above.
+        TimescaleDBError: the declaration can't work, or would erase history. A refresh that
+            reaches back to data that the source's retention has dropped deletes the buckets of
+            that time, and later those of the levels above.
     """
 
     def __init__(
@@ -318,7 +318,7 @@ class ContinuousAggregate:
         self.columnstore = _columnstore(
             name, self.columnstore_after, segment_by, order_by, bucket_column, self.retention
         )
-        # Apart from the models' metadata: it is a view, and no table to create.
+        # In metadata of its own: it is a view, and not a table to create.
         self.table = Table(
             name,
             MetaData(),

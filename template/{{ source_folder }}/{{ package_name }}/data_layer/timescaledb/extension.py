@@ -13,10 +13,10 @@ COMPOSE = "docker compose up --detach --wait"
 
 
 def refuse(reason: str | None) -> None:
-    """Stop for a reason, if there is one.
+    """Refuse for a reason, if there is one.
 
     Raises:
-        TimescaleDBError: there is.
+        TimescaleDBError: there is a reason.
     """
     if reason:
         raise TimescaleDBError(reason)
@@ -48,12 +48,12 @@ def unavailable(connection: Connection) -> str | None:
 
 
 def unfit(connection: Connection) -> str | None:
-    """Why the extension of this database won't do, in a sentence; None when it does."""
+    """Why the extension of this database is not enough, in a sentence; None when it is."""
     version = connection.scalar(
         text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
     )
     if version is None:
-        # The edition shows only once the extension is there.
+        # Only an existing extension shows its edition.
         return unavailable(connection) or (
             f"The database {_address(connection)} has no extension timescaledb; run `uv run "
             "alembic upgrade head`, which creates it or says why the server's edition won't do."

@@ -11,9 +11,9 @@ from .state import quote
 
 
 def gained(connection: Connection, aggregate: ContinuousAggregate, found: str) -> list[Call]:
-    """What adds the columns that the declared SELECT has at its end, and the found one has not.
+    """Operations that add the columns which only the declared SELECT has, at its end.
 
-    Empty where the two are equal or differ in anything else, and where nobody can know the types.
+    Empty if it equals the found one or differs in anything else, or if the types can't be known.
     """
     if catalog.canonical(connection, sql(aggregate.query)) == found:
         return []
@@ -40,7 +40,7 @@ def gained(connection: Connection, aggregate: ContinuousAggregate, found: str) -
 def _types(connection: Connection, aggregate: ContinuousAggregate) -> dict[str, str]:
     """The server's types of the selected columns, also of those that the same migration adds.
 
-    The server tells them of temporary relations, which hide the real ones of the same names.
+    The server derives them from temporary relations, which hide the real ones of the same names.
     """
     savepoint = connection.begin_nested()
     try:

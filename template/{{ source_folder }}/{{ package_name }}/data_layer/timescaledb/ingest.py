@@ -45,24 +45,24 @@ async def backfill(
     key: Sequence[str],
     columns: Sequence[str] | None = None,
 ) -> Backfilled:
-    """Bring late, corrected or duplicate rows into a hypertable, and its aggregates up to date.
+    """Write late, corrected or duplicate rows, and bring the hypertable's aggregates up to date.
 
     The rows are upserted in one transaction; then exactly the buckets that they touch are
-    refreshed, level by level, outside of it. When a refresh fails, the rows are there and the
-    policies take them in; `refresh` does so at once. A refresh takes in the bucket that is not over
-    yet, so backfill finished periods only.
+    refreshed, level by level, outside of it. If a refresh fails, the rows stay and the policies
+    take them in later; `refresh` does so at once. A refresh also takes in the bucket that is not
+    over yet, so backfill finished periods only.
 
     Args:
         database: the layer's database.
         table: a hypertable or its model.
         rows: tuples or mappings, as `upsert` takes them.
         key: the columns of the primary key or of a unique constraint.
-        columns: the columns of tuples; as in `upsert` without it.
+        columns: the columns of tuples; by default as in `upsert`.
 
     Raises:
-        TimescaleDBError: the columns lack the time; or a row falls into a bucket of which the
-            hypertable, or the source of one of its aggregates, has dropped rows or may drop them
-            now: a refresh of that bucket would erase what was there. Nothing is written then.
+        TimescaleDBError: the columns lack the time. Or a row falls into a bucket whose rows the
+            hypertable, or the source of one of its aggregates, has dropped or may drop now: a
+            refresh of that bucket would erase what was there. Nothing is written then.
     """
     hypertable = hypertable_of(table)
     names = list(columns or written_columns(hypertable.table))
@@ -75,7 +75,7 @@ async def backfill(
     levels = aggregates_of(hypertable.table)
     async with database.transaction() as session:
         connection = await session.connection()
-        # Before the rows come, which make chunks where others were dropped.
+        # Asked before the rows come, since they make chunks again where others were dropped.
         bounds = [await connection.run_sync(_bound, level) for level in levels]
         done = await upsert(
             session,
@@ -144,7 +144,7 @@ async def refresh(
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """From when on an aggregate may be refreshed, and why not from before; None for any time."""
+    """The time since which an aggregate may be refreshed (None: any), and why not from before."""
 
     aggregate: str
     since: datetime | None
@@ -178,7 +178,7 @@ async def _watched(
     name = hypertable.time_column
     whole_minutes = all(level.bucket.seconds % 60 == 0 for level in levels)
     async for row in _each(rows):
-        # A row that lacks it is refused by the upsert.
+        # The upsert refuses a row that lacks the time.
         if isinstance(row, Mapping):
             value = row.get(name)
         else:
@@ -240,8 +240,8 @@ async def _refresh(
         else f"CAST(CAST(:{name} AS timestamptz) AT TIME ZONE 'UTC' AS date)"
         for name in ("since", "until")
     )
-    # Left to find out by itself what has changed, TimescaleDB (2.29.2 still, its issue 10296)
-    # skips an uneven bucket when the change ended on the very begin of it.
+    # Without `force`, TimescaleDB looks itself for what has changed, and (2.29.2 still, its issue
+    # 10296) skips an uneven bucket if the change ended exactly at the begin of it.
     statement = text(
         f"CALL refresh_continuous_aggregate(CAST(:name AS regclass), {since_}, {until_},"
         f" force => {aggregate.uneven})"

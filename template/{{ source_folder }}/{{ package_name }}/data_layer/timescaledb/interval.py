@@ -1,4 +1,4 @@
-"""Spans of time as PostgreSQL counts them: months, days and seconds, each for itself."""
+"""Spans of time as PostgreSQL counts them: months, days and seconds, counted separately."""
 
 import re
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Interval:
         """Read `"7 days"`, `"1 month"`, `"1 hour 30 minutes"`, `"01:30:00"` or a `timedelta`.
 
         Raises:
-            TimescaleDBError: it is none of these, or not longer than nothing.
+            TimescaleDBError: it is none of these, or not longer than zero.
         """
         if isinstance(value, Interval):
             return value
@@ -50,10 +50,10 @@ class Interval:
 
     @classmethod
     def read(cls, text: str) -> "Interval":
-        """Read a span that may be empty or point backwards, as that of somebody else's policy may.
+        """Read a span that may be empty or negative, as in a policy that somebody else made.
 
         Raises:
-            TimescaleDBError: it is none.
+            TimescaleDBError: the text is no span.
         """
         months = days = seconds = 0
         rest = text.lower().strip()
@@ -89,7 +89,7 @@ class Interval:
 
     @property
     def fixed(self) -> timedelta | None:
-        """The same without months; None when it has some."""
+        """The interval as a `timedelta`; None if it has months."""
         return None if self.months else timedelta(days=self.days, seconds=self.seconds)
 
     def __str__(self) -> str:

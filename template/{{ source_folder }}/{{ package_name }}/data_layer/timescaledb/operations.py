@@ -1,4 +1,4 @@
-"""What migrations type: `timescaledb.create_hypertable(…)` and so on.
+"""What migrations call: `timescaledb.create_hypertable(…)` and so on.
 
 Each function is an operation of Alembic. All but `refresh_continuous_aggregate` run within the
 transaction of their migration, so a migration that fails leaves nothing of them behind; all may be
@@ -30,7 +30,7 @@ P = ParamSpec("P")
 
 
 class Migration:
-    """The running migration, or the script that is written of it."""
+    """The running migration, or the SQL script that is written instead."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -45,7 +45,7 @@ class Migration:
         """Run a statement.
 
         Raises:
-            TimescaleDBError: one of sql/ refuses, in its own words.
+            TimescaleDBError: a statement of sql/ refuses; the message is its own.
         """
         try:
             self._operations.execute(catalog.ddl(statement))
@@ -63,8 +63,8 @@ class Call(MigrateOperation):
     """A call of one of the functions below.
 
     Attributes:
-        inverse: what undoes it; set by autogenerate.
-        note: stands above it in the migration.
+        inverse: the operation that undoes it; set by autogenerate.
+        note: the comment above it in the migration.
     """
 
     function: str
@@ -108,7 +108,7 @@ def _operation(body: Callable[Concatenate[Migration, P], None]) -> Callable[P, N
 
 
 def call(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Call:
-    """The operation that a function stands for; what is at its default is left out."""
+    """The operation that a function stands for, without arguments that are at their defaults."""
     parameters = signature(function).parameters
     options = {name: value for name, value in kwargs.items() if value != parameters[name].default}
     return Call(function.__name__, args, options)
@@ -144,11 +144,11 @@ def create_extension(migration: Migration) -> None:
     connection = migration.connection
     if connection is not None:
         refuse(unavailable(connection))
-    # The migration may be one without a transaction of its own.
+    # The migration may have no transaction of its own.
     with connection.begin_nested() if connection is not None else nullcontext():
         migration.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         if connection is not None:
-            # The edition shows only once the extension is there.
+            # Only an existing extension shows its edition.
             refuse(unfit(connection))
 
 
@@ -180,13 +180,13 @@ def create_hypertable(
 
 @_operation
 def convert_to_plain_table(migration: Migration, table: str, *, schema: str | None = None) -> None:
-    """Make a hypertable a plain table again, its rows, keys, indexes and rights included.
+    """Make a hypertable a plain table again, with its rows, keys, indexes and rights.
 
-    The rows are copied. Its continuous aggregates must be dropped before, and so must policies of
-    row-level security: the server refuses what the copy would lack.
+    The rows are copied. Drop its continuous aggregates and its policies of row-level security
+    before: the copy would lack them, so the server refuses.
     """
     plain = f"plain_{table}"[:63]
-    # On the server, as all of sql/, so that it can be written into a script as well.
+    # Runs on the server, as all of sql/ does, so that it can be written into a script as well.
     migration.run(
         "convert_to_plain_table",
         relation=_regclass(table, schema),
@@ -201,7 +201,7 @@ def convert_to_plain_table(migration: Migration, table: str, *, schema: str | No
 def set_chunk_interval(
     migration: Migration, table: str, chunk_interval: str, *, schema: str | None = None
 ) -> None:
-    """Let the chunks made from now on span another time; those there are stay as they are."""
+    """Let new chunks span another time; existing chunks stay as they are."""
     migration.execute(
         f"SELECT set_chunk_time_interval({_regclass(table, schema)}, {_span(chunk_interval)})"
     )
@@ -218,7 +218,7 @@ def set_columnstore(
     aggregate: bool = False,
     schema: str | None = None,
 ) -> None:
-    """Convert chunks older than `after` to the columnstore; None converts no more.
+    """Convert chunks older than `after` to the columnstore; with None, convert no more chunks.
 
     Chunks that are columnar already keep their layout.
 
@@ -324,14 +324,14 @@ def add_aggregate_column(
 ) -> None:
     """Add a column at the end of a continuous aggregate, which keeps all that it holds.
 
-    Buckets have NULL in it until `refresh_continuous_aggregate(…, force=True)` computes them, and
-    for ever where the source has dropped their rows. No version can take a column away again.
+    Buckets have NULL in it until `refresh_continuous_aggregate(…, force=True)` computes it, and for
+    ever if the source has dropped their rows. No version of TimescaleDB can drop such a column.
 
     Args:
-        expression: as the SELECT has it.
+        expression: the column's expression in the SELECT.
 
     Raises:
-        TimescaleDBError: the server can't do so before 2.28.
+        TimescaleDBError: TimescaleDB is older than 2.28, which is the first that can do so.
     """
     if migration.connection is not None and not grows_in_place(migration.connection):
         raise TimescaleDBError(
@@ -354,8 +354,8 @@ def drop_continuous_aggregate(
     """Drop a continuous aggregate with its policies and all that it has materialized.
 
     Raises:
-        TimescaleDBError: it is `rebuilt`, which means created again below, and that would lose
-            buckets that its source has no rows for any more.
+        TimescaleDBError: it is `rebuilt`, which means created again below, and would lose buckets
+            for which its source has no rows any more.
     """
     if rebuilt:
         migration.run("reach")
@@ -367,7 +367,7 @@ def drop_continuous_aggregate(
 def set_real_time(
     migration: Migration, name: str, real_time: bool, *, schema: str | None = None
 ) -> None:
-    """Let an aggregate answer with what its source holds beyond the last refresh, or not."""
+    """Let an aggregate also answer with its source's rows beyond the last refresh, or not."""
     _alter(
         migration,
         identifier(schema, name),
@@ -408,7 +408,7 @@ def set_refresh_policy(
 
 @_operation
 def remove_refresh_policy(migration: Migration, name: str, *, schema: str | None = None) -> None:
-    """Refresh an aggregate no more by itself."""
+    """Stop refreshing an aggregate on schedule."""
     relation = _regclass(name, schema)
     migration.execute(f"SELECT remove_continuous_aggregate_policy({relation}, if_exists => true)")
 
@@ -417,10 +417,10 @@ def remove_refresh_policy(migration: Migration, name: str, *, schema: str | None
 def refresh_continuous_aggregate(
     migration: Migration, name: str, *, force: bool = False, schema: str | None = None
 ) -> None:
-    """Materialize all that the source of an aggregate holds for certain; by `force`, once more.
+    """Materialize all that the source of an aggregate surely holds; with `force`, once more.
 
     Runs outside the migration's transaction: what the migration did before is committed then.
-    Refresh before the policies of the aggregate are set, since theirs would get in the way.
+    Refresh before the policies of the aggregate are set, since their runs would get in the way.
     """
     with migration.context.autocommit_block():
         migration.run("reach")

@@ -1,4 +1,4 @@
-"""What of TimescaleDB lives in the database."""
+"""What lives in the database because of TimescaleDB."""
 
 from ..database import Database
 from ..modules.remains import Remains
@@ -6,7 +6,7 @@ from . import catalog
 
 
 async def remains() -> list[Remains]:
-    """Hypertables, aggregates and the extension: all must be gone before the module is."""
+    """Hypertables, aggregates and the extension: remove all before the module is switched off."""
     async with Database.open() as database, database.transaction() as session:
         connection = await session.connection()
         installed = await connection.run_sync(catalog.has_extension)

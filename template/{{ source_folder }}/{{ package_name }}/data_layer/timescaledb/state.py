@@ -33,7 +33,7 @@ class RefreshPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What both have; None where there is none, and for the default schema."""
+    """What hypertables and aggregates share; None for what is not set, and the default schema."""
 
     schema: str | None
     name: str
@@ -85,7 +85,7 @@ _ORDER = re.compile(
 
 
 def ordering(items: Sequence[str], time_column: str) -> tuple[str, ...]:
-    """Columns to order by, in one spelling; the time column, newest first, ends them."""
+    """Columns to order by, in one spelling; the time column, newest first, is added if missing."""
     spelled = {}
     for item in items:
         match = _ORDER.fullmatch(item)

@@ -1,1 +1,1 @@
-"""What DuckDB adds to the desk: years of history as Parquet, and indicators computed of them."""
+"""What DuckDB adds to the desk: years of history as Parquet, and indicators computed from them."""

@@ -52,7 +52,7 @@ BARS = Export(
 
 
 async def compute_indicators(database: Database, lake: Lake, *, run_id: str) -> WrittenBack:
-    """Compute the indicators of all exported bars and bring them into their table, once a run."""
+    """Compute the indicators of all exported bars and write them into their table, once a run."""
     with analysis(lake) as opened:
         result = opened.query(sql_file(__package__, "sql/indicators.sql"), short=SHORT, long=LONG)
         return await write_back(
@@ -77,7 +77,7 @@ async def indicators(
 async def plot(database: Database, symbol: str, picture: Path) -> None:
     """Draw the closes of `symbol` with their averages into a file, such as a PNG.
 
-    Needs matplotlib, which the group `analysis` brings.
+    Needs matplotlib, which the dependency group `analysis` installs.
     """
     from matplotlib.figure import Figure
 

@@ -11,7 +11,7 @@ from ..models import Price
 
 
 class Indicator(Base):
-    """What DuckDB computed of one instrument on one day; None until its window is full.
+    """What DuckDB computed for one instrument on one day; None until the window is full.
 
     `volatility` is that of a year, from the logarithms of daily returns.
     """

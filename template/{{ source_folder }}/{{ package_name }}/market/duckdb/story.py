@@ -12,7 +12,7 @@ from .history import BARS, TRADES, compute_indicators, plot
 
 
 async def story(database: Database, console: Console) -> None:
-    """Export the history, ask it, bring indicators back, and draw them."""
+    """Export the history, query it, write indicators back, and draw them."""
     console.rule("Analytics: Parquet, DuckDB, and back")
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(DuckDBSettings(lake=Path(folder), threads=1))

@@ -1,4 +1,4 @@
-"""Daily bars as files: a Parquet file for each instrument and year, named so that gaps are seen."""
+"""Daily bars as files: a Parquet file for each instrument and year, named so that gaps show."""
 
 from datetime import date
 from pathlib import Path
@@ -32,7 +32,7 @@ def archive(bars: Path, tree: DataTree) -> list[SeriesName]:
     """Write the bars of a file into `processed/`, and return the names of what was written.
 
     Args:
-        bars: named by the convention, so that its name says from when to when it is complete.
+        bars: a file named by the convention, so that its name says which days it covers.
         tree: where the files go; those of an earlier run are replaced.
     """
     whole = SeriesName.parse(bars.name)

@@ -24,7 +24,7 @@ from ..models import DailyBar
 from .archive import archive, path_of
 
 SAMPLES = Series("quandl", "stocks", "1d")
-# What somebody would type who knows the instrument and not the convention.
+# The name that somebody would choose who knows the instrument but not the convention.
 WRONG = "quandl_AAPL_1d_2012.parquet"
 
 
@@ -38,12 +38,12 @@ async def story(database: Database, console: Console) -> None:
 
 
 def tell(folder: Path, stored: int, console: Console) -> None:
-    """The story in a data tree of its own, with a folder beside it that stands for a shared disk.
+    """Tell the story in a data tree of its own, with a folder beside it as the shared disk.
 
     Args:
         folder: an empty one.
         stored: how many bars the database holds.
-        console: hears it.
+        console: shows the story.
     """
     tree = DataTree(folder / "data")
     disk = folder / "disk"

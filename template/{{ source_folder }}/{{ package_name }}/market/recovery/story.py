@@ -17,7 +17,7 @@ from ...data_layer.recovery import BackupSettings, Kind, RecoveryError, Target, 
 from .. import samples
 
 POINT = "before the accident"
-# Seconds that only a server takes that can't archive.
+# Seconds; only a server that can't archive takes that long.
 PATIENCE = 120.0
 SUM = """
     SELECT count(*), coalesce(sum(hashtextextended(closes::text, 0)::numeric), 0) FROM closes
@@ -34,7 +34,7 @@ async def story(database: Database, console: Console) -> None:
 
 
 def _recover(console: Console) -> None:
-    # Closed folders of other people's would stop a server that runs as another user.
+    # A server that runs as another user could not enter a private folder.
     with embedded_server(durable=False) as server, TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         settings = BackupSettings(

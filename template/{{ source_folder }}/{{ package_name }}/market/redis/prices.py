@@ -26,7 +26,7 @@ class LastPrice:
 TAPE = Source("tape")
 LAST_PRICES = Computed(
     "last-price",
-    # None of an unknown symbol is remembered too, so that asking for it again is cheap.
+    # The None of an unknown symbol is cached too, so that asking for it again is cheap.
     LastPrice,
     TimeToLive(timedelta(minutes=5)),
     of=(TAPE,),
@@ -58,7 +58,7 @@ async def newest(database: Database, symbol: str) -> LastPrice | None:
 
 
 async def record(cache: Cache, session: WriteSession, ticks: Iterable[Tick]) -> int:
-    """Bring trades in, and drop older prices once they are committed; returns how many."""
+    """Write trades, and drop cached prices once they are committed; returns how many trades."""
     written = await samples.load_trades(session, ticks)
     cache.changed(session, TAPE)
     return written

@@ -19,8 +19,8 @@ async def daily_report(
 ) -> list[dict[str, Any]]:
     """What was traded on a day (UTC), by instrument; by default on the day before today.
 
-    It reads only, so it may run twice. A task that writes takes the id of what it writes from its
-    arguments, and lets a unique constraint decide.
+    It only reads, so it may run twice. A task that writes should take the id of its row from its
+    arguments, and let a unique constraint refuse the second row.
     """
     day = day or datetime.now(UTC).date() - timedelta(days=1)
     since = datetime.combine(day, datetime.min.time(), UTC)

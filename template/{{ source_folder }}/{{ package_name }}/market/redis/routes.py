@@ -26,9 +26,9 @@ from . import prices
 
 router = APIRouter(tags=["market"])
 
-# Far more than a person places, and little enough for a program that runs wild.
+# Far more orders than a person places, and few enough to stop a program that runs wild.
 ORDERS = Limit("orders.place", quota=300, window=timedelta(minutes=1))
-# How the desk includes the route that places orders.
+# The options with which the desk includes the route that places orders.
 PLACING: dict[str, Any] = {
     "dependencies": [limited(ORDERS)],
     "responses": documented(QuotaExceeded),

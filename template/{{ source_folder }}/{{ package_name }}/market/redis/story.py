@@ -21,7 +21,7 @@ from .reports import ROWS, daily_report
 
 
 async def story(database: Database, console: Console) -> None:
-    """Show the cache and a trade on its way through it, too many orders, and a worker's report."""
+    """Show the cache, how a trade changes it, too many orders, and the report of a worker."""
     await _cache(database, console)
     await _hurry(console)
     await _report(database, console)

@@ -1,4 +1,4 @@
-"""How the exchange is asked: over HTTP, with the key of the request."""
+"""Requests to the exchange: over HTTP, each with its idempotency key."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ class ExchangeSettings(Settings):
 
 
 async def post(what: str, key: UUID, body: object = None) -> str:
-    """Ask the exchange, with the key by which it knows a request that it has had; its answer.
+    """Ask the exchange, with a key by which it recognizes a repeated request; returns its answer.
 
     Raises:
-        Refused: it did nothing.
-        OSError: nobody knows what it did.
+        Refused: the exchange did nothing.
+        OSError: nobody knows what the exchange did.
     """
     return await asyncio.to_thread(_post, what, key, body)
 

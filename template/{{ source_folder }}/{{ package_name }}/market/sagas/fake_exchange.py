@@ -17,10 +17,10 @@ class FakeExchange:
     """The book of the exchange.
 
     Attributes:
-        manners: how it treats an order, by its quantity; it books those that are not named.
-        booked: what is booked: the amount by the key of the request.
-        cancelled: the keys that were cancelled, which it refuses ever after.
-        delays: set once it has booked something and does not answer.
+        manners: how it treats an order, by the order's quantity; it books all other orders.
+        booked: the booked amounts, by the keys of their requests.
+        cancelled: the keys that were cancelled; it refuses them from then on.
+        delays: set once it has booked an order and does not answer.
     """
 
     manners: Mapping[int, Manner]
@@ -59,7 +59,7 @@ class FakeExchange:
             server.server_close()
 
     def _book(self, key: str, order: dict[str, Any]) -> tuple[int, str]:
-        """The status and the text of the answer; 0 is none."""
+        """The status and the text of the answer; status 0 means no answer."""
         manner = self.manners.get(order["quantity"])
         if manner == "refuses" or key in self.cancelled:
             return 409, "not this one"

@@ -17,7 +17,7 @@ from .exchange import post
 
 
 class Purchase(BaseModel):
-    """What somebody wants to buy, and at which price at most."""
+    """What somebody wants to buy, and the highest price for it."""
 
     account_id: UUID
     symbol: str

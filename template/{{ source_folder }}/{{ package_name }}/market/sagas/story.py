@@ -24,7 +24,7 @@ MANNERS: dict[int, Manner] = {
     40: "forgets to answer",
 }
 CASH = Decimal("100000.00")
-# A worker that is dead is known as such after half a second, not after half a minute.
+# A dead worker's saga is taken over after half a second, not after half a minute.
 SETTINGS = SagaSettings(_env_file=None, lease=0.5, poll=0.1)
 SECONDS = 30
 

@@ -1,4 +1,4 @@
--- What was traded on each day: a day is one of UTC, whatever the time zone of the session.
+-- What was traded on each day; a day is a day of UTC, whatever the time zone of the session.
 SELECT
     (trade.executed_at AT TIME ZONE 'UTC')::date AS day,
     instrument.symbol,

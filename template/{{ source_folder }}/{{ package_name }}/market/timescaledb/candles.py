@@ -1,4 +1,4 @@
-"""Candles, closes and trades of an instrument, and corrections on their way into them."""
+"""Read candles, closes and trades of an instrument, and write corrections of its trades."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,8 +31,8 @@ class Candle:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The last price of a bucket; where nothing was traded, `traded` is False and it is the one
-    before. None when there is none before either.
+    """The last price of a bucket; if nothing was traded, `traded` is False, and `close` is the
+    price before. None if there is none before either.
     """
 
     bucket: datetime
@@ -104,7 +104,7 @@ async def trades(
 
 
 async def correct(database: Database, ticks: list[Tick]) -> Backfilled:
-    """Bring in trades that came late or were corrected, and the candles that they touch."""
+    """Write trades that came late or were corrected, and refresh the candles that they touch."""
     async with database.read_only() as session:
         found = await session.execute(select(Instrument.symbol, Instrument.id))
         ids = {row.symbol: row.id for row in found}

@@ -30,8 +30,9 @@ Hypertable(DailyBar.day, segment_by=["instrument_id"], retention=KEEP)
 
 def _of_trades(width: str) -> Select[*tuple[Any, ...]]:
     bucket = time_bucket(width, Trade.executed_at)
-    # Trades of one instant are told apart by their sequence. A fraction far below a microsecond:
-    # `first` and `last` take one sortable value, and a row of two can't be aggregated in parts.
+    # The sequence orders the trades of one instant. It is added as a fraction far below a
+    # microsecond: `first` and `last` take one sortable value, and a row of two values can't be
+    # aggregated in parts.
     order = extract("epoch", Trade.executed_at) + Trade.sequence * literal_column("1e-16")
     return select(
         Trade.instrument_id,

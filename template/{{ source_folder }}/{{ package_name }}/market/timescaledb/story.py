@@ -13,7 +13,7 @@ from .models import LEVELS
 
 
 async def story(database: Database, console: Console) -> None:
-    """Show the candles of every level, and a correction on its way through them."""
+    """Show the candles of every level, and how a correction changes them."""
     console.rule("Time series: hypertables and continuous aggregates")
     for level in LEVELS:
         await refresh(database, level)

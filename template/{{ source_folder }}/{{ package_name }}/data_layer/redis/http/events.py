@@ -44,7 +44,7 @@ def subscription_to(channel: str) -> Callable[..., AsyncIterator[Subscription]]:
 
 
 async def events(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
-    """The subscription as what a route with `response_class=EventSourceResponse` yields.
+    """The events that a route with `response_class=EventSourceResponse` yields.
 
     FastAPI adds a comment every 15 seconds in which nothing happens, which keeps proxies from
     closing the connection. A client that could not resume gets the event `missed` first: what it
@@ -64,16 +64,16 @@ def ended_by_signals(live: Live) -> Iterator[None]:
     that waits no longer cancels the stream, which logs a traceback.
     """
     loop = asyncio.get_running_loop()
-    servers: dict[int, Any] = {}  # what they do at a signal
+    servers: dict[int, Any] = {}  # the server's own handlers, by signal
 
     def stop(number: int, frame: FrameType | None) -> None:
-        # It wakes the loop up, which may be waiting just now.
+        # Thread-safe, since that also wakes a loop that is waiting.
         loop.call_soon_threadsafe(live.end)
         servers[number](number, frame)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         handler = signal.getsignal(number)
-        # Only the main thread may set a handler; a server without one is not told to stop so.
+        # Only the main thread may set handlers; no signal stops a server that has set none.
         if callable(handler) and threading.current_thread() is threading.main_thread():
             servers[number] = handler
             signal.signal(number, stop)

@@ -21,11 +21,11 @@ class QuotaExceeded(StatusProblem):
 
 
 def client_address(request: Request) -> str:
-    """Who is counted unless a route says otherwise: the address that the request came from.
+    """The client that is counted unless a route says otherwise: the address of the request.
 
-    Of IPv6 it is the network of 64 bits, all of whose addresses one client has. Behind a proxy it
-    is the proxy's address, unless uvicorn is told to trust what the proxy says of its client
-    (`--proxy-headers --forwarded-allow-ips`).
+    For IPv6 it is the /64 network, since one client has all addresses of such a network. Behind a
+    proxy it is the proxy's address, unless uvicorn is told to trust what the proxy says of its
+    client (`--proxy-headers --forwarded-allow-ips`).
     """
     host = request.client.host if request.client else "unknown"
     try:
@@ -39,7 +39,7 @@ def client_address(request: Request) -> str:
 
 
 def limited(limit: Limit, *, by: Callable[[Request], str] = client_address) -> Any:
-    """What a route passes in `dependencies` so that each client may call it only so often.
+    """A dependency for the `dependencies` of a route, which limits the calls of each client.
 
     The answer says what is left in `RateLimit` and `RateLimit-Policy`
     (draft-ietf-httpapi-ratelimit-headers). Several limits on one route all count.

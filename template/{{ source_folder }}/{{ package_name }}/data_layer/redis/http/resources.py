@@ -1,4 +1,4 @@
-"""What is open while the application runs, how a route gets it, and what `/metrics` says of it."""
+"""The resources of Redis in a running application, how a route gets them, and their metrics."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,11 +21,11 @@ from .sessions import Sessions
 
 @asynccontextmanager
 async def redis_resources(state: Any) -> AsyncIterator[None]:
-    """Open what the routes use of Redis, and leave it in the state of the application.
+    """Open what the routes use of Redis, and put it into the state of the application.
 
-    Redis is no probe of `/health/ready`: it is down for every process at once, and a load balancer
-    that took them all out would turn requests that need no Redis into errors. What can't do
-    without it (sessions, limits that fail closed, live messages) answers 503 by itself.
+    `/health/ready` does not ask Redis: Redis is down for all processes at once, and a load balancer
+    that took them all out would fail even requests that need no Redis. Routes that can't do
+    without it (sessions, limits that fail closed, live messages) answer 503 by themselves.
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open())

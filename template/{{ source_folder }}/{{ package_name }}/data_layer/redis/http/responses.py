@@ -33,19 +33,19 @@ async def respond(
     max_age: int = 0,
     vary: Sequence[str] = (),
 ) -> Response:
-    """Answer a GET from the application's cache, with 304 where the client has it already.
+    """Answer a GET from the application's cache, with 304 if the client has the response already.
 
     A request that says who sends it (`Authorization`, or any cookie) gets a response of its own:
-    the cache neither gives it nor keeps it, and no proxy may keep it. So a route that looks at the
-    user by mistake shows no user's data to another one.
+    the cache neither serves nor keeps it, and no proxy may keep it. So a route that depends on the
+    user by mistake never shows one user's data to another.
 
     Args:
-        policy: how long the response stays, and what makes it go, as for any cached value.
+        policy: how long the response is cached, and what invalidates it, as for any cached value.
         load: makes the JSON of the body, for instance by `TypeAdapter.dump_json`.
-        identifier: which response of the policy it is; without it the path, the query and what
-            `vary` names tell. Give one where a write must be able to invalidate the response.
-        max_age: seconds that browsers and proxies may show it without asking; nobody can tell them
-            of an invalidation. With 0 they ask each time, and mostly get 304.
+        identifier: identifies the response within the policy; by default the path, the query and
+            the headers of `vary` do. Give one if a write must be able to invalidate the response.
+        max_age: seconds that browsers and proxies may use it without asking; no invalidation
+            reaches them. With 0 they ask each time, and mostly get 304.
         vary: headers of the request that `load` looks at, such as `Accept-Language`.
     """
 

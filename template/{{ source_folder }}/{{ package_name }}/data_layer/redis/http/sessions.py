@@ -1,9 +1,9 @@
 """Sessions in Redis: an opaque cookie, two ways to expire, and revocation that holds.
 
-One key holds a session, another the mark of its user; a session counts while it carries that mark.
-So deleting the mark signs the user out everywhere, at once; and whatever Redis evicts or forgets
-ends sessions and never revives one. Only a failover or a loss of power, which undo the last writes,
-may undo a sign-out of that moment.
+One key holds a session, another the mark of its user; a session is valid while it carries that
+mark. So deleting the mark signs the user out everywhere, at once. If Redis evicts or forgets a key,
+sessions end, and none is ever revived. Only a failover or a loss of power, which undo the last
+writes, may undo a sign-out of that moment.
 """
 
 import json
@@ -27,7 +27,7 @@ from ..settings import SessionSettings
 from ..store import Store
 
 COOKIE = "__Host-session"
-"""The prefix makes browsers refuse it from subdomains, without TLS and for other paths."""
+"""Because of the prefix, browsers refuse it from subdomains, without TLS and for other paths."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -51,9 +51,9 @@ class Session:
     """Somebody who is signed in.
 
     Attributes:
-        user: who, as `login` was told.
-        began: when.
-        data: what `login` was given; what changes belongs into PostgreSQL.
+        user: the user, as given to `login`.
+        began: when the session began.
+        data: the data given to `login`; data that changes belongs into PostgreSQL.
     """
 
     user: str
@@ -64,8 +64,8 @@ class Session:
 class Sessions:
     """Signs people in and out. Redis knows the hash of a cookie, never the cookie.
 
-    Every method raises `Unavailable` (503) while Redis does not answer: nobody is signed in or
-    known then, and somebody who signs out may still be signed in.
+    Every method raises `Unavailable` (503) while Redis does not answer. Nobody can sign in then, no
+    session is found, and somebody who signs out may still be signed in.
     """
 
     def __init__(self, store: Store, settings: SessionSettings | None = None) -> None:
@@ -79,8 +79,8 @@ class Sessions:
     ) -> Session:
         """Begin a session, after the password or whatever else was checked.
 
-        The cookie is always a new one, and the session of the request's cookie ends: whoever
-        planted or saw the old one can do nothing with it.
+        The cookie is always a new one, and the session of the request's cookie ends, so whoever
+        planted or saw the old cookie can do nothing with it.
 
         Raises:
             NotJson: JSON has no such data; nobody is signed in.
@@ -125,7 +125,7 @@ class Sessions:
         return Session(user, began, kept["session"]["data"])
 
     async def logout(self, request: Request, response: Response) -> None:
-        """End the session of the request, if there is one, and take the cookie back."""
+        """End the session of the request, if there is one, and delete the cookie."""
         await self._forget(request)
         response.delete_cookie(COOKIE, **self._flags())
         if COOKIE in request.cookies:
@@ -163,7 +163,7 @@ async def session_or_none(request: Request) -> Session | None:
 
     Raises:
         CrossSite: 403, a change that another site caused.
-        Unavailable: 503, Redis can't say; nobody is taken for anonymous because of that.
+        Unavailable: 503, Redis does not answer; nobody counts as anonymous because of that.
     """
     sessions: Sessions = request.app.state.sessions
     session = await sessions.find(request)

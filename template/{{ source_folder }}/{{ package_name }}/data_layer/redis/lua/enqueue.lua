@@ -1,5 +1,5 @@
--- Takes a job in: 1 taken, 0 not again, -1 the queue is full.
--- Not again: it was taken before under the same idempotency key, or its dead letter is gone.
+-- Enqueues a job. Returns 1 if it was taken, 0 if it was not taken again, -1 if the queue is full.
+-- Not taken again: it was taken before under the same idempotency key, or its dead letter is gone.
 -- KEYS: stream, delayed, marker of the idempotency key, dead letters
 -- ARGV: job, delay in ms, most jobs (0: no bound), seconds of the marker (0: no marker), retention in s,
 --   id of the dead letter that becomes the job (empty: a new job)

@@ -1,7 +1,7 @@
--- Says that this worker is still at its jobs; those that another one took over meanwhile stay there.
--- Strikes workers from the list that have no job and have not been heard of for long.
+-- Says that this worker is still at its jobs; jobs that another worker took over meanwhile stay there.
+-- Removes from the group those workers that have no job and have not been heard of for long.
 -- KEYS: stream
--- ARGV: group, consumer, ms of silence until a worker is struck, ids
+-- ARGV: group, consumer, ms of silence until a worker is removed, ids
 for index = 4, #ARGV do
   local id = ARGV[index]
   if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2]) > 0 then

@@ -1,7 +1,7 @@
 -- Gives a lease back, and stores the value that was loaded meanwhile; 0 when the lease is gone.
 -- KEYS: value, lease
 -- ARGV: token of the lease, value, ms to live (the last two are absent when nothing is stored)
--- Whoever lost the lease may have read before the write that took it away: the value may be old.
+-- A loader that lost its lease may have read before the write that deleted the lease: its value may be old.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return 0
 end

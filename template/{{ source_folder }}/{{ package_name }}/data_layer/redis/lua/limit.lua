@@ -1,4 +1,4 @@
--- Takes one place of a sliding window, exactly: the list holds when each place was taken.
+-- Takes one place of an exact sliding window: the list holds the time at which each place was taken.
 -- KEYS: places, newest first
 -- ARGV: quota, window in microseconds
 -- Returns whether it was taken, places left, microseconds until the next place is free.

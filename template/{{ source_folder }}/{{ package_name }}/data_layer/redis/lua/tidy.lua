@@ -1,9 +1,9 @@
--- What workers do now and then: jobs that are due or were abandoned become jobs again.
--- Takes over one job of a worker that has been silent; a job that keeps ending its workers is buried.
+-- Workers run this now and then. Delayed jobs that are due become jobs.
+-- This worker takes over one job of a silent worker; a job that keeps killing workers becomes a dead letter.
 -- KEYS: stream, delayed, dead letters
 -- ARGV: group, consumer, ms of silence, most deliveries, most dead letters, retention in s,
 --   most delayed jobs in one go
--- A server that is full refuses a script's first write and no later one, so what takes room comes first.
+-- A full server refuses a script's first write and no later one, so the writes that need room come first.
 local function add(key, ...)
   local added = redis.pcall('XADD', key, ...)
   return type(added) == 'string' or not added.err

@@ -1,4 +1,4 @@
-"""The task queue: what may take long, or must happen although a process dies."""
+"""The task queue, for work that may take long, or must be done even if a process dies."""
 
 from ..errors import InvalidTask, JobTooLarge, QueueError, QueueFull, QueueUnreachable
 from ..settings import QueueSettings

@@ -1,7 +1,7 @@
-"""The queue on a Redis stream: a job is gone when it is done, and no sooner.
+"""The queue on a Redis stream: a job is deleted when it is done, and no sooner.
 
-taskiq sends, runs and times the jobs; the broker below keeps them. Why not taskiq's own for Redis:
-docs/decisions.
+taskiq sends, runs and times the jobs; the broker below keeps them. docs/decisions says why it is
+not taskiq's own broker for Redis.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ TIDY_EVERY = 0.25
 PROMOTED_AT_ONCE = 100
 LONGEST_PAUSE = 5.0
 GONE_AFTER = 3_600_000
-"""Milliseconds after which a worker without jobs is struck from the list of the group."""
+"""Milliseconds of silence after which a worker without jobs is removed from the group."""
 
 # Whatever Redis may answer while it restarts, fails over or is rearranged.
 TROUBLE = (RedisError, RedisClusterException, OSError)
@@ -38,18 +38,18 @@ TROUBLE = (RedisError, RedisClusterException, OSError)
 class StreamBroker(AsyncBroker):
     """Jobs in one stream with one group of workers.
 
-    - A job is deleted when it is acknowledged, so the stream's length is the backlog; it is never
-      trimmed, since that would drop jobs nobody has done: a full queue refuses.
-    - A worker says that it lives while it works, so nobody takes a long job from it; another
-      worker takes over the jobs of a dead one after `claim_after`, whether or not new ones arrive.
-    - A job that this worker can't read or does not know is left to another one; when nobody does
+    - A job is deleted when it is acknowledged, so the stream's length is the backlog. The stream is
+      never trimmed, since that would drop jobs that nobody has done: a full queue refuses new jobs.
+    - A worker sends heartbeats while it works, so nobody takes a long job from it. Another worker
+      takes over the jobs of a dead one after `claim_after`, whether or not new jobs arrive.
+    - A worker leaves a job that it can't read or does not know to another worker; when nobody does
       it, it becomes a dead letter.
 
     Attributes:
-        client: leads to the server.
+        client: the client of the server.
         settings: of the queue.
-        places: bounds the commands at once, those of a worker excepted.
-        jobs, delayed, dead: keys, which a script may touch together: one slot of a cluster.
+        places: bounds how many commands run at once, except those of a worker.
+        jobs, delayed, dead: keys in one slot of a cluster, so that a script may use all of them.
         consumer: the name of this worker.
     """
 
@@ -80,13 +80,13 @@ class StreamBroker(AsyncBroker):
         return str(Key(self._key.service, "queue-result", f"{self.settings.name}/{job_id}"))
 
     async def startup(self) -> None:
-        """Start as taskiq does; a worker begins to say that it lives."""
+        """Start as taskiq does; a worker begins its heartbeats."""
         await super().startup()
         if self.is_worker_process:
             self._alive = asyncio.create_task(self._say_alive())
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Take the job in.
+        """Enqueue the job.
 
         Raises:
             QueueFull, JobTooLarge: the queue did not take it.
@@ -98,7 +98,7 @@ class StreamBroker(AsyncBroker):
                 f"A job of {name} has {size:,} bytes, more than {settings.max_job_bytes:,}; send "
                 "where its data are instead of the data, or raise REDIS_QUEUE_MAX_JOB_BYTES."
             )
-        # A job that is tried again has its place already.
+        # A job that is tried again has its place in the queue already.
         again = "attempt" in labels
         most = 0 if again else settings.max_jobs
         once = settings.once_ttl if "once" in labels and not again else 0
@@ -127,7 +127,7 @@ class StreamBroker(AsyncBroker):
             )
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """The jobs for this worker, one at a time; Redis may come and go meanwhile."""
+        """The jobs for this worker, one at a time; it waits while Redis is down."""
         pause = due = 0.0
         while not is_cancelled():
             try:
@@ -151,11 +151,11 @@ class StreamBroker(AsyncBroker):
                 yield AckableMessage(data=job, ack=partial(self._acknowledge, identifier))
 
     async def shutdown(self) -> None:
-        """Leave the group, unless jobs of this worker are for another one to take over."""
+        """Leave the group, unless another worker must take over jobs of this one."""
         await super().shutdown()
         if self._alive is None:
             return
-        # Not sooner: jobs that run while the worker stops must stay with it.
+        # The heartbeats end no sooner: jobs that run while the worker stops must stay with it.
         self._alive.cancel()
         await asyncio.wait([self._alive])
         with suppress(*TROUBLE):
@@ -184,7 +184,7 @@ class StreamBroker(AsyncBroker):
     async def _take_in(
         self, message: BrokerMessage, *, most: int = 0, once: int = 0, letter: bytes = b""
     ) -> tuple[int, int]:
-        """What `enqueue.lua` said, and how many replicas have what it wrote.
+        """What `enqueue.lua` returned, and how many replicas have what it wrote.
 
         Args:
             message: the job.
@@ -207,7 +207,7 @@ class StreamBroker(AsyncBroker):
         return taken, copies
 
     async def _abandoned(self) -> tuple[bytes, bytes] | None:
-        """A job that this worker takes over; the delayed jobs that are due go into the stream."""
+        """Move delayed jobs that are due into the stream; returns a job to take over, or None."""
         settings = self.settings
         silence = round(settings.claim_after * 1000)
         kept = (settings.max_deliveries, settings.max_dead_letters, settings.retention)
@@ -238,8 +238,8 @@ class StreamBroker(AsyncBroker):
         return False
 
     def _is_known(self, job: bytes) -> bool:
-        # taskiq acknowledges what it can't read or does not know, and the job would be lost:
-        # during a deployment another worker may know it.
+        # taskiq acknowledges a job that it can't read or does not know, and the job would be lost.
+        # During a deployment another worker may know it.
         try:
             message = self.formatter.loads(job)
             message.parse_labels()
@@ -254,7 +254,7 @@ class StreamBroker(AsyncBroker):
         return True
 
     async def _acknowledge(self, identifier: bytes) -> None:
-        # The work is done; a server that restarts just now is no reason to do it again.
+        # The work is done. Try again while the server restarts, or the job would be done twice.
         deadline = monotonic() + self.settings.claim_after
         while True:
             try:
@@ -271,7 +271,7 @@ class StreamBroker(AsyncBroker):
                 return
 
     def let_go(self, message: bytes | AckableMessage) -> None:
-        """Stop saying that this worker is at the job, which has ended, acknowledged or not."""
+        """End the heartbeats for a job that has ended, whether it was acknowledged or not."""
         if isinstance(message, AckableMessage) and isinstance(message.ack, partial):
             self._running.discard(*message.ack.args)
 

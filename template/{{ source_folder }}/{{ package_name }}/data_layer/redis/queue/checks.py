@@ -10,7 +10,7 @@ from ..checks import patient
 from ..settings import QueueSettings, RedisSettings
 from .queue import Queue, QueueState
 
-# Fuller than that, a burst would be refused; older than that, somebody waits for the job.
+# In a fuller queue, a burst would be refused. For a job older than that (seconds), somebody waits.
 NEARLY_FULL = 0.8
 OLD = 3600.0
 

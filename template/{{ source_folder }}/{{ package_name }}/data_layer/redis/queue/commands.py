@@ -75,7 +75,7 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
 
         async def show(queue: Queue) -> None:
             letters = await queue.dead_letters(limit=limit)
-            # Lines and no table, which a narrow terminal would cut.
+            # Lines, not a table, which a narrow terminal would cut.
             for letter in letters:
                 typer.echo(f"{letter.id}  {letter.died_at:%Y-%m-%d %H:%M:%S}Z  {letter.task}")
                 typer.echo(f"    arguments: {letter.arguments}")

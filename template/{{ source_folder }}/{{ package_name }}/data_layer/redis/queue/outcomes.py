@@ -1,4 +1,4 @@
-"""What becomes of a job that ran: its result is kept, it is tried again, or it is a dead letter."""
+"""What becomes of a job: its result is kept, it is tried again, or it becomes a dead letter."""
 
 import asyncio
 import logging
@@ -23,14 +23,14 @@ REQUEST_ID = "request_id"
 
 
 class Results(AsyncResultBackend[Any]):
-    """One key with a time to live for each job; JSON, so that reading one runs no code."""
+    """One key with a time to live for each job; as JSON, so that reading a result runs no code."""
 
     def __init__(self, broker: StreamBroker) -> None:
         self._broker = broker
         self._serializer = JSONSerializer()
 
     async def set_result(self, task_id: str, result: TaskiqResult[Any]) -> None:
-        """Keep the result for the time to live; one that JSON does not have becomes an error."""
+        """Keep the result for the time to live; a result that JSON can't hold becomes an error."""
         changes: dict[str, Any] = {"return_value": None}
         try:
             changes["return_value"] = jsonable(result.return_value, f"The result of job {task_id}")
@@ -42,7 +42,7 @@ class Results(AsyncResultBackend[Any]):
         await self._broker.client.set(self._broker.result(task_id), value, ex=ttl)
 
     async def is_result_ready(self, task_id: str) -> bool:
-        """Whether the job has ended, no longer than the time to live ago."""
+        """Whether the job has ended, and its result has not expired."""
         async with self._broker.places:
             return bool(await self._broker.client.exists(self._broker.result(task_id)))
 
@@ -60,11 +60,11 @@ class Results(AsyncResultBackend[Any]):
 
 
 class Outcomes(TaskiqMiddleware):
-    """What is told of a job, and what becomes of it when it fails.
+    """Logs and counts of each job, and what becomes of a job that fails.
 
-    A failed job is tried again, with a doubled pause each time, and buried in the end. The next
-    attempt is in the queue before this one is acknowledged; a worker that dies in between leaves
-    both.
+    A failed job is tried again, with a doubled pause each time, and becomes a dead letter in the
+    end. The next attempt is in the queue before this one is acknowledged; a worker that dies in
+    between leaves both.
     """
 
     def __init__(self, broker: StreamBroker) -> None:
@@ -72,7 +72,7 @@ class Outcomes(TaskiqMiddleware):
         self._broker = broker
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
-        """What the job logs has the id of the request that sent it, or else that of the job."""
+        """Give the job's log lines the id of the request that sent it, or else the job's own."""
         logs.begin(str(message.labels.get(REQUEST_ID, message.task_id)))
         return message
 
@@ -85,7 +85,7 @@ class Outcomes(TaskiqMiddleware):
     ) -> None:
         """Decide what becomes of the job."""
         if isinstance(exception, asyncio.CancelledError):
-            # The worker was told to stop and would not wait: the job is for another one.
+            # The worker was told to stop and waits no longer: another worker gets the job.
             raise exception
         tracing.failed(exception)
         name, labels = message.task_name, message.labels
@@ -96,7 +96,7 @@ class Outcomes(TaskiqMiddleware):
             logger.error("%s is a dead letter: %s", name, reason)
             return
         pause = min(float(labels.get("backoff", 0)) * 2 ** (attempt - 1), LONGEST_BACKOFF)
-        # Jobs that failed together shall not come back together.
+        # Jobs that failed together should not come back together.
         pause *= random.uniform(0.9, 1.1)  # noqa: S311
         again: AsyncKicker[..., Any] = AsyncKicker(name, self._broker, dict(labels))
         again = again.with_task_id(message.task_id).with_labels(attempt=attempt + 1, delay=pause)

@@ -31,12 +31,12 @@ class QueueState:
     """How much there is to do.
 
     Attributes:
-        jobs: waiting and running ones.
-        running: taken by a worker, and not done.
-        delayed: waiting for their time.
-        dead: letters that nobody has looked after.
-        workers: that Redis has heard of within the last hour.
-        oldest: seconds that the oldest job waits or runs; 0 without one.
+        jobs: jobs that wait or run.
+        running: jobs that a worker has taken and not done yet.
+        delayed: jobs that wait for their time.
+        dead: dead letters.
+        workers: workers that Redis has heard of within the last hour.
+        oldest: for how many seconds the oldest job has waited or run; 0 without one.
     """
 
     jobs: int
@@ -49,7 +49,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that nobody will try again by itself."""
+    """A job that is not tried again until a person puts it back."""
 
     id: str
     task: str
@@ -86,11 +86,11 @@ class Queue:
                 "REDIS_QUEUE_URL is not set; put it into .env or the environment. The queue needs "
                 "a server of its own, since the cache's evicts what it has no room for."
             )
-        # A worker waits for jobs longer than anybody waits for the cache. Beside those who send and
-        # ask it needs a connection for each job, one to listen and one to say that it lives.
+        # A worker waits for jobs longer than anybody waits for the cache. Besides those for sending
+        # and asking, it needs a connection for each job, one to listen and one for heartbeats.
         size = redis.pool_size + chosen.concurrency + 2
         patient = redis.model_copy(update={"timeout": chosen.timeout, "pool_size": size})
-        # Beyond the pool's size a cluster and a sentinel pool refuse instead of letting wait.
+        # Beyond its size, the pool of a cluster or of sentinels refuses instead of letting wait.
         places = asyncio.Semaphore(redis.pool_size)
         async with connect(patient, address) as client:
             broker = StreamBroker(client, chosen, redis.service, places)
@@ -101,13 +101,14 @@ class Queue:
     async def send(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Have a worker run the task; returns when Redis has the job.
 
-        What the arguments hold travels as JSON: numbers, text, dates, pydantic models; no rows,
-        no sessions. Send it after the transaction that it is about has committed.
+        The arguments travel as JSON: numbers, text, dates, pydantic models; no rows, no sessions.
+        If the job depends on a transaction, send it after the commit.
 
         Raises:
-            NotJson: an argument can't travel so; the message names it. The queue has no such job.
+            NotJson: JSON can't hold an argument; the message names it. The job was not sent.
             QueueFull, JobTooLarge: the queue did not take the job.
-            QueueUnreachable: it may have taken it or not; `task.once(…)` makes repeating safe.
+            QueueUnreachable: the queue may have taken the job or not; `task.once(…)` makes
+                repeating safe.
         """
         given = inspect.signature(task.function).bind(*args, **kwargs)
         for name, value in given.arguments.items():

@@ -26,7 +26,7 @@ class Task(Generic[P, R]):
     """A declared task. Calling it runs the function here and now; `Queue.send` has a worker do so.
 
     Attributes:
-        name: by which a job names its task; a rename loses the jobs that wait.
+        name: the name by which a job names its task; a rename loses the jobs that wait.
         function: what runs.
         labels: how it runs.
         job_id: the id of the next job, when an idempotency key decides it.
@@ -43,12 +43,12 @@ class Task(Generic[P, R]):
     def once(self, key: str) -> "Task[P, R]":
         """The same task, sent at most once for this idempotency key.
 
-        Where a job with the key was sent before, `send` returns that one, and so its result.
+        If a job with the key was sent before, `send` returns that job, and so its result.
         """
         return replace(self, job_id=job_id(self.name, key), labels={**self.labels, "once": 1})
 
     def after(self, seconds: float) -> "Task[P, R]":
-        """The same task, begun no sooner than in `seconds`."""
+        """The same task, to begin no sooner than in `seconds`."""
         if not 0 <= seconds < math.inf:
             raise InvalidTask(f"{self.name} can't begin in {seconds} seconds; give 0 or more.")
         return replace(self, labels={**self.labels, "delay": float(seconds)})
@@ -76,18 +76,18 @@ def task(
     """Declare a task. `__main__.py` names the module that does so, in `create_cli(declares=[…])`.
 
     A job runs at least once: a worker that dies between the effect and the acknowledgement leaves
-    the job to another one. Make its effect one that may happen twice.
+    the job to another one. Make its effect safe to repeat.
 
     Args:
-        name: lasting and unique, such as `market.daily-report`.
-        attempts: how often it is tried before it becomes a dead letter.
+        name: a lasting and unique name, such as `market.daily-report`.
+        attempts: how often a job is tried before it becomes a dead letter.
         backoff: seconds before the second attempt; doubled for each further one, up to an hour.
         timeout: seconds for one attempt.
         schedule: a cron expression (UTC) by which the scheduler sends it, without arguments.
 
     Raises:
-        InvalidTask: one of these is wrong, another function has the name, or what is declared is
-            no `async def`.
+        InvalidTask: one of these is wrong, another function has the name, or the function is not
+            an `async def`.
     """
     if not _NAME.fullmatch(name):
         raise InvalidTask(f"{name!r} is no name of a task; write one like market.daily-report.")
@@ -135,7 +135,7 @@ def _why_never(schedule: str) -> str:
         "hour": [begin + timedelta(hours=number) for number in range(24)],
         **dict.fromkeys(("day of the month", "month", _WEEKDAY), days),
     }
-    # taskiq passes over what it can't read, so each part must match by itself.
+    # taskiq ignores a part that it can't read, so each part must match by itself.
     for place, (what, times) in enumerate(candidates.items()):
         for part in fields[place].split(","):
             alone = [*("*" * place), part, *("*" * (4 - place))]

@@ -32,7 +32,7 @@ from .tasks import job_id
 
 logger = logging.getLogger(__name__)
 
-# Long enough for a restart or a failover; the tick keeps its minute, so it is still sent once.
+# Seconds, enough for a restart or a failover. A tick's id holds its minute, so it is sent once.
 PATIENCE = 600.0
 
 
@@ -62,7 +62,7 @@ async def run_worker(
     """Run jobs until `stop` is set, then wait for those that run.
 
     Args:
-        queue: where they come from.
+        queue: where the jobs come from.
         stop: set it to end the worker.
         provide: what a task gets for a parameter with the default `TaskiqDepends()`, by type.
     """
@@ -84,7 +84,7 @@ async def run_worker(
 
 
 class Scheduler(TaskiqScheduler):
-    """Sends each tick of every declared task that has a schedule once, however many run."""
+    """Sends each tick of every task with a schedule once, however many schedulers run."""
 
     def __init__(self, queue: Queue) -> None:
         super().__init__(queue.broker, [LabelScheduleSource(async_shared_broker)])

@@ -1,4 +1,4 @@
--- Add a column to an aggregate, whose buckets have NULL in it until they are refreshed by force.
+-- Add a column to an aggregate. The buckets have NULL in it until they are refreshed with `force`.
 DO $add$
 BEGIN
     -- IF NOT EXISTS is not honoured here.

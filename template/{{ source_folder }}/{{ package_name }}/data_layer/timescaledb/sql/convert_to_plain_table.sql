@@ -1,6 +1,6 @@
--- Make a hypertable a plain table, by way of a copy that gets its name at last.
--- Indexes that a constraint brings along come with the constraint, and TimescaleDB's own triggers
--- go with the hypertable.
+-- Make a hypertable a plain table: copy it, and give the copy its name at the end.
+-- The index of a constraint is created with the constraint, and TimescaleDB's own triggers are
+-- dropped with the hypertable.
 DO $convert$
 DECLARE
     hypertable regclass := <relation>;

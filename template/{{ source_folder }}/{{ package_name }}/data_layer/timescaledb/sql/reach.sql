@@ -1,9 +1,9 @@
--- How far back an aggregate can be refreshed without a loss: `since` is the earliest begin, `lost` the
--- same without regard to the retention of today; NULL for any time. That retention doesn't tell all: a
--- shorter one may have dropped more, which remember_dropped has written down, and so may somebody by
--- hand. So this looks for buckets of the aggregate where its source has no chunk. A gap with two of
--- them holds a whole one, whose rows are gone for sure. One alone before the oldest chunk may as well
--- have begun before the first row came: it stays within reach as far as the policy reaches by now.
+-- How far back an aggregate can be refreshed without a loss. `since` is the earliest begin, `lost` the same
+-- without regard to the present retention; NULL means any time. The present retention is not enough: an
+-- earlier, shorter one may have dropped more, which remember_dropped has recorded, and so may a person by
+-- hand. So this looks for buckets of the aggregate where its source has no chunk. A gap with two of them
+-- holds a whole bucket, whose rows are surely gone. A single bucket before the oldest chunk may also have
+-- begun before the first row came: it stays within reach as far as the policy reaches by now.
 CREATE OR REPLACE FUNCTION pg_temp.reach(
     aggregate regclass, OUT lost timestamptz, OUT since timestamptz, OUT bucket name, OUT kind regtype
 ) LANGUAGE plpgsql SET timezone = 'UTC' AS $reach$

@@ -1,5 +1,5 @@
--- Refresh an aggregate from where its source still has all data: what the retention may have dropped,
--- a refresh would erase here as well.
+-- Refresh an aggregate from where its source still has all data: from further back, a refresh would
+-- erase the buckets whose rows the retention may have dropped.
 DO $refresh$
 DECLARE
     reach record;

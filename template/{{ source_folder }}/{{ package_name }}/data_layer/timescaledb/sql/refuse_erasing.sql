@@ -1,6 +1,6 @@
--- Refuse the policy that was just set where it erases history: an aggregate that is
--- refreshed from where its source has dropped data loses what it had there. Months have many lengths,
--- so the two are compared at every time of four years.
+-- Refuse the policy that was just set if it erases history: an aggregate loses its buckets of a time of
+-- which its source has dropped data, if it is refreshed from there. Months differ in length, so the
+-- start_offset and the retention are compared in every month of four years.
 DO $guard$
 DECLARE
     unsafe record;

@@ -1,4 +1,4 @@
--- Refuse to drop an aggregate that would be built anew without buckets which it has now.
+-- Refuse to drop an aggregate if it would lack some of its present buckets after it is created again.
 DO $loss$
 DECLARE
     reach record;

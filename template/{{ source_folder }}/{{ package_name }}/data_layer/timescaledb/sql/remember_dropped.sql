@@ -1,5 +1,5 @@
--- Before a retention changes, remember with each aggregate that is older how much it may have dropped.
--- Rows that come into that time make chunks again, which then look as if they had never been dropped.
+-- Before a retention changes, record how much it may have dropped, with each aggregate that has older
+-- buckets. Rows that come for that time make chunks again, as if none had ever been dropped there.
 DO $remember$
 DECLARE
     aggregate record;

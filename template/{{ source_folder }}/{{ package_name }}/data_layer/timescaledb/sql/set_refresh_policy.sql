@@ -1,5 +1,5 @@
--- Let an aggregate be refreshed from `start_offset` on. Where its source has lost rows of that time,
--- the window stays as it is, or begins after them.
+-- Let an aggregate be refreshed from `start_offset` on. If its source has lost rows of that time, the
+-- window keeps its present begin, or begins after the lost rows.
 DO $policy$
 DECLARE
     wanted interval := <start>;

@@ -1,4 +1,4 @@
--- Each aggregate as `upper`, with its time and the retention of what it selects from.
+-- Each aggregate as `upper`, with its time dimension and the retention of its source.
 timescaledb_information.continuous_aggregates AS upper
 JOIN timescaledb_information.dimensions AS dimension
     ON dimension.hypertable_schema = upper.materialization_hypertable_schema

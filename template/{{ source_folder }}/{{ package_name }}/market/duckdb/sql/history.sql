@@ -1,4 +1,4 @@
--- History over years: what each instrument did in each year since $since.
+-- History over years: one candle for each instrument and year since $since.
 SELECT
     symbol,
     year(day) AS year,

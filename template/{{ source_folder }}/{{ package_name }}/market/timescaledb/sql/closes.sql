@@ -1,5 +1,5 @@
--- One close for every bucket. Where nothing was traded the last one is carried forward, and before
--- the first trade of the window, the last one from before the window.
+-- One close for every bucket. A bucket without trades gets the last close before it; before the
+-- first trade of the window, that is the last close from before the window.
 SELECT
     filled.bucket,
     filled.close,

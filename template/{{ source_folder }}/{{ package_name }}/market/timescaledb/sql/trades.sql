@@ -1,4 +1,4 @@
--- A range of time: the bounds name the chunks that are read, and no others are.
+-- Trades in a range of time: because of the bounds, only the chunks between them are read.
 SELECT
     instrument.symbol,
     trade.executed_at,
