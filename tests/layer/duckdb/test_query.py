@@ -164,6 +164,12 @@ def test_settings_say_what_is_wrong(name: str, value: object) -> None:
         DuckDBSettings.model_validate({name: value})
 
 
+def test_a_limit_that_duckdb_refuses_is_a_sentence(tmp_path: Path) -> None:
+    lake = Lake(settings(tmp_path, memory_limit="99999999999999999999TB"))
+    with pytest.raises(DuckDBError, match="DUCKDB_MEMORY_LIMIT=9.* too large"), analysis(lake):
+        pass
+
+
 def test_a_sql_file_that_is_not_there() -> None:
     with pytest.raises(DataLayerError, match="has no SQL file nothing"):
         sql_file("my_project.data_layer", "nothing.sql")

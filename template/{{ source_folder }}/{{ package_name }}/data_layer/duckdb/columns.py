@@ -192,7 +192,8 @@ async def plan(database: Database, export: Export) -> Plan:
 
     Raises:
         DuckDBError: a column can't be exported, or the declaration names a column that does not
-            exist; the message names the column.
+            exist, and the message names the column; or the statement lacks a value, or the server
+            refuses it.
     """
     async with database.read_only() as session:
         driver, dialect = await driver_of(session)

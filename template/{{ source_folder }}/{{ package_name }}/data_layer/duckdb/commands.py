@@ -67,10 +67,10 @@ def export_commands(open_lake: Callable[[], Lake], declare: Callable[[], None]) 
             bool, typer.Option("--fewer", help="Replace a file even by one with fewer rows.")
         ] = False,
     ) -> None:
-        """Bring the files up to date: new rows only, or from a day on anew.
+        """Bring the files up to date: write the new rows, or write the periods from a day on again.
 
-        With --since the periods from that day on are read again, whole: for rows that came late or
-        were changed. With --until rows from that day on are left out.
+        --since reads all rows of the periods from that day on again, for rows that came late or
+        were changed. --until leaves out the rows from that day on.
         """
         declare()
         lake, chosen = open_lake(), _chosen(names)
@@ -105,7 +105,7 @@ def export_commands(open_lake: Callable[[], Lake], declare: Callable[[], None]) 
     def verify(names: Names = None) -> None:
         """Compare the rows of every file with the database; exits with 1 where they differ.
 
-        What the next export reads again may still differ, and rows that the database has dropped
+        Rows that the next export will read again may differ, and rows that the database has dropped
         are not compared.
         """
         declare()

@@ -13,6 +13,7 @@ import duckdb
 
 from .errors import DuckDBError
 from .settings import DuckDBSettings
+from .sql import first_line
 
 SPILL = "duckdb-spill-"
 
@@ -32,15 +33,27 @@ def limited(settings: DuckDBSettings) -> Iterator[duckdb.DuckDBPyConnection]:
         "allow_community_extensions": "false",
     }
     # In one folder, two processes would overwrite each other's files.
-    with _spill(settings) as spill:
-        connection = duckdb.connect(config=config | {"temp_directory": str(spill)})
-        try:
-            # GLOBAL, since a cursor does not inherit the settings of its connection.
-            connection.execute("SET GLOBAL TimeZone = 'UTC'")
-            connection.execute("SET enable_progress_bar = false")
-            yield connection
-        finally:
-            connection.close()
+    with (
+        _spill(settings) as spill,
+        _opened(config | {"temp_directory": str(spill)}) as connection,
+    ):
+        yield connection
+
+
+@contextmanager
+def _opened(config: dict[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+    try:
+        connection = duckdb.connect(config=config)
+        # GLOBAL, since a cursor does not inherit the settings of its connection.
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+    except duckdb.Error as error:
+        raise DuckDBError(
+            f"DuckDB does not start with DUCKDB_MEMORY_LIMIT={config['memory_limit']} and "
+            f"DUCKDB_THREADS={config['threads']}: {first_line(error)}"
+        ) from None
+    with connection:
+        yield connection
 
 
 @contextmanager

@@ -19,8 +19,8 @@ class DuckDBSettings(Settings):
         readable: further folders that queries may read, with `:` between; relative to the project.
         memory_limit: what DuckDB may take, such as `512MB`; beyond it, sorts and joins spill to
             disk.
-        threads: threads of DuckDB; an export also opens that many connections to PostgreSQL, and
-            with 1 exactly one.
+        threads: threads of DuckDB; an export also opens at most that many connections to
+            PostgreSQL, and with 1 exactly one.
         temp_directory: the folder for data beyond the memory limit; the system's when not set.
         row_group_size: rows of a row group, which a scan skips or reads as a whole; a multiple of
             2,048.

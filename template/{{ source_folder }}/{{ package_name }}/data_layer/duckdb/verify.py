@@ -22,7 +22,7 @@ class Compared:
 
     Attributes:
         file: the file.
-        since: rows were counted from this time on; earlier ones have left the database.
+        since: rows were counted from this time on; the database may lack earlier ones.
         rows: in the file.
         in_database: in the database.
         due: whether the two must agree, since no later export reads that time again.

@@ -145,7 +145,7 @@ def check() -> None:
 
 @files_commands.command()
 def sizes() -> None:
-    """Refuse what is too large for git, by name; the commit hook and CI call this."""
+    """Refuse files that are too large for git, and name them; the commit hook and CI call this."""
     judged = guidelines.judge(root().resolve(), DataTree.of_settings())
     for sentence in (*judged.refused, *judged.suggested):
         typer.echo(sentence)
@@ -212,7 +212,7 @@ def prune_cache(
         bool, typer.Option("--dry-run", help="Only say what would be deleted.")
     ] = False,
 ) -> None:
-    """Clean up: copies of remote files above the limit, old temporary files, killed writes.
+    """Clean up: copies of remote files above the limit, old temporary files, unfinished writes.
 
     Everything in data/cache/ can be made again. Copies that a process reads stay.
     """

@@ -102,8 +102,8 @@ def fetch(
             the first one redirects; the manifest does not record them.
         attempts: how often to try while the server does not answer, answers with 408, 429 or 5xx,
             or cuts the connection. A download that was cut continues where it broke if the server
-            names the version of the file, and begins again if not. The pauses grow from half a
-            second on, unless the server says how long to wait.
+            names the version of the file by a strong ETag, and begins again if not. The pauses grow
+            from half a second on, unless the server says how long to wait.
 
     Raises:
         WrongHash: the file has another hash than expected.

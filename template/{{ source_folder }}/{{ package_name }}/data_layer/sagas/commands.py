@@ -108,9 +108,9 @@ def saga_commands(declare: Callable[[], None]) -> typer.Typer:
         result: Annotated[str, typer.Option(help="What the step returned, as JSON.")] = "null",
         undo: Annotated[bool, typer.Option("--undo", help="Compensate it instead.")] = False,
     ) -> None:
-        """Say that a person did what a parked saga hangs at; it goes on in its direction.
+        """Say that a person did the step at which a saga is parked; the saga then goes on.
 
-        On its way forward the step counts as done, on its way back as undone.
+        If the saga goes forward, the step counts as done; if it compensates, as undone.
         """
         declare()
         try:
@@ -178,7 +178,7 @@ def outbox_commands(declare: Callable[[], None]) -> typer.Typer:
     def retry(
         ids: Annotated[list[int] | None, typer.Argument(help="Which; all without.")] = None,
     ) -> None:
-        """Deliver parked messages again; their keys go on behind them."""
+        """Deliver parked messages again, and after them the messages that wait behind them."""
 
         async def work(session: WriteSession) -> None:
             typer.echo(f"{await operating.redeliver(session, ids or []):,} are due again.")

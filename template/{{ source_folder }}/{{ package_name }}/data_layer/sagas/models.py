@@ -33,8 +33,8 @@ class SagaRow(Own):
 
     Attributes:
         direction: backward once compensations run; it never turns forward again.
-        epoch: counts who has it: it grows with each claim. A worker writes only under the epoch of
-            its own claim.
+        epoch: counts who has it: it grows with each claim, and when a worker or a person lets it
+            go on. A worker writes only under the epoch of its own claim.
         attempts: at the current step, since the last progress or a person's retry.
         due_at: when a worker may take it; while one has it, the end of its lease.
         reason: what went wrong last.

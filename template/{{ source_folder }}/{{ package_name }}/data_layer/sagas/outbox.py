@@ -145,8 +145,9 @@ async def run_relay(
 ) -> None:
     """Deliver what is committed to the declared topics until `stop` is set.
 
-    Any number of relays may run. A relay waits for a database or a target that is down. A message
-    that failed ten times is parked, and its key waits for a person.
+    Any number of relays may run. A relay waits for a database that is down. A message that failed
+    ten times, in some nine minutes, is parked, also while its target is down; its key then waits
+    for a person.
 
     Raises:
         SagaError: no topic is declared.

@@ -184,7 +184,8 @@ def attainable(
 ) -> Catalog:
     """What is declared, with refresh windows that reach no further than the sources' rows do.
 
-    Where the declared window would erase history, the one in the database stays.
+    Where the declared window would erase history, the one in the database stays; if that would do
+    so too, the window ends where the rows do.
     """
     aggregates = dict(declared.aggregates)
     for key, wanted in declared.aggregates.items():
@@ -289,7 +290,7 @@ _POLICIES = text(
             OR config ? 'drop_after'
             OR config ? 'compress_after'
         )
-        -- A number as age belongs to a hypertable by number, of which the layer makes none.
+        -- An age that is a number belongs to a hypertable by integer; the layer makes none.
         AND 'number' NOT IN (
             coalesce(jsonb_typeof(config -> 'start_offset'), ''),
             coalesce(jsonb_typeof(config -> 'end_offset'), ''),

@@ -57,9 +57,9 @@ class Hypertable(SchemaItem):
     Args:
         time_column: a timestamp with time zone, or a date; part of every unique key.
         retention: the age after which chunks are dropped, or `KEEP`. There is no default.
-        chunk_interval: the time that one chunk spans; 1 week for a date, else 1 day. A chunk of
-            each table that is written to, with its indexes, should fit into a quarter of the
-            server's memory.
+        chunk_interval: the time that one chunk spans; 1 week for a date, else 1 day. The
+            chunks that are written to, one of each table, with their indexes, should together fit
+            into a quarter of the server's memory.
         segment_by: columns by which the columnstore groups rows; those that queries name with `=`.
         order_by: columns by which it sorts rows; the time column, newest first, is added.
         columnstore_after: the age at which chunks become columnar; None for never.

@@ -89,7 +89,7 @@ def queue_commands(declare: Callable[[], None]) -> typer.Typer:
         ids: Annotated[list[str] | None, typer.Argument(help="Which ones.")] = None,
         every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     ) -> None:
-        """Put dead letters back into the queue, with all their attempts.
+        """Put dead letters back into the queue; each may be attempted as often as a new job.
 
         Ends with 1 when no dead letter has one of the ids.
         """

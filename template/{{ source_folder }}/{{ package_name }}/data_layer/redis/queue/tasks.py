@@ -26,7 +26,8 @@ class Task(Generic[P, R]):
     """A declared task. Calling it runs the function here and now; `Queue.send` has a worker do so.
 
     Attributes:
-        name: the name by which a job names its task; a rename loses the jobs that wait.
+        name: the name by which a job names its task; after a rename the jobs that wait
+            become dead letters.
         function: what runs.
         labels: how it runs.
         job_id: the id of the next job, when an idempotency key decides it.
