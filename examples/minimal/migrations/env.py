@@ -1,7 +1,7 @@
 """The environment of `alembic`: which models the migrations are about.
 
-Import every module of models here, as `prepare_migrations` imports what the data layer brings: for
-`--autogenerate` a table that is not imported does not exist.
+Import every module of models here; `prepare_migrations` imports those of the data layer. For
+`--autogenerate`, a table that is not imported does not exist.
 """
 
 from minimal.data_layer.database import Base

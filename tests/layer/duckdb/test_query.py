@@ -166,7 +166,7 @@ def test_settings_say_what_is_wrong(name: str, value: object) -> None:
 
 def test_a_limit_that_duckdb_refuses_is_a_sentence(tmp_path: Path) -> None:
     lake = Lake(settings(tmp_path, memory_limit="99999999999999999999TB"))
-    with pytest.raises(DuckDBError, match="DUCKDB_MEMORY_LIMIT=9.* too large"), analysis(lake):
+    with pytest.raises(DuckDBError, match=r"DUCKDB_MEMORY_LIMIT=9.* too large"), analysis(lake):
         pass
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The image's own entrypoint, with a server that archives its WAL where BACKUP_TOOL says so.
+# Run the image's own entrypoint; the server archives its WAL if BACKUP_TOOL says so.
 set -eu
 
 if [ "${BACKUP_TOOL:-none}" != pgbackrest ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes pgBackRest's configuration from the BACKUP_* variables; each container does when it starts.
+# Writes pgBackRest's configuration from the BACKUP_* variables; each container runs it at its start.
 set -eu
 
 file=${1:-/etc/pgbackrest/pgbackrest.conf}
@@ -14,7 +14,7 @@ umask 027
     echo "repo1-retention-full=${BACKUP_RETENTION_DAYS:-7}"
     echo "repo1-bundle=y"
     echo "repo1-block=y"
-    # In a bucket the same path is a prefix.
+    # In a bucket, the same path is the prefix.
     echo "repo1-path=/var/lib/pgbackrest"
     if [ -n "${BACKUP_S3_BUCKET:-}" ]; then
         echo "repo1-type=s3"

@@ -1,10 +1,11 @@
 #!/bin/sh
-# A heartbeat each minute, an incremental backup each hour, a full one each day, in UTC. What the
-# retention needs no more pgBackRest drops itself. `schedule.sh once` takes one turn.
+# A heartbeat each minute, an incremental backup each hour, a full one each day, in UTC. pgBackRest
+# itself drops what the retention needs no more. `schedule.sh once` takes one turn.
 set -eu
 
-# Without a commit an idle database can't be restored to a moment: recovery never sees that it came.
-# And a quiet server that was restarted overlooks its archive_timeout until the first checkpoint.
+# Without a commit, an idle database can't be restored to a moment: recovery never sees that the
+# moment came. And a quiet server that was restarted overlooks its archive_timeout until the first
+# checkpoint.
 heartbeat() {
     psql --quiet --no-psqlrc --output=/dev/null \
         --command="SELECT pg_logical_emit_message(true, 'heartbeat', now()::text)" \
@@ -14,7 +15,7 @@ heartbeat() {
         && touch "${HEARTBEAT:-/tmp/heartbeat}"
 }
 
-# The kind of backup that is due; nothing when none is. Labels begin with the moment they were begun.
+# Print the kind of backup that is due, or nothing. A label begins with the moment its backup began.
 due() {
     made=$(pgbackrest info)
     hour=$(date -u +%Y%m%d-%H)

@@ -30,7 +30,7 @@ def typed(*arguments: str) -> Result:
 
 @pytest.fixture
 def ask() -> Ask:
-    """Ask the checks with these ids about the project, and fail with what they do not find met."""
+    """Run the checks with these ids on the project, and fail with those that fail."""
 
     async def ask(*ids: str) -> None:
         only = [argument for id_ in ids for argument in ("--only", id_)]

@@ -1,4 +1,4 @@
-"""Databases for tests: each worker its own, each test an empty one, none that isn't ours.
+"""Databases for tests: one for each worker, empty for each test, and never one that isn't ours.
 
 The server is the first of these that is there:
 
@@ -9,8 +9,8 @@ The server is the first of these that is there:
 On it, this run creates databases with names of its own,
 `test_minimal_…`,
 and drops those and no others at the end. A run that was killed leaves them behind on the server
-of `TEST_DATABASE_URL`. With `TEST_MIGRATIONS=0` they stay without tables, for tests that need none
-of the project's. The developer's `.env` and `DATABASE_*` variables lead no test to a server.
+of `TEST_DATABASE_URL`. With `TEST_MIGRATIONS=0` they have no tables, for tests that need none of
+the project's tables. The developer's `.env` and `DATABASE_*` variables lead no test to a server.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from minimal.data_layer.devservers.postgresql import (
 )
 from minimal.data_layer.errors import DataLayerError
 
-# How long an example takes says more of the machine than of the code.
+# How long an example takes depends more on the machine than on the code.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
@@ -196,7 +196,7 @@ def _server(stack: contextlib.ExitStack) -> tuple[URL, str]:
     if not no_docker:
         try:
             return _postgres_of_docker(stack), f"Docker, {IMAGE}"
-        except Exception as error:  # no image, no network: there is one more way
+        except Exception as error:  # no image or no network: the embedded server is left
             no_docker = _sentence(error)
     try:
         # The databases of tests need not survive a crash of the machine.
@@ -218,7 +218,7 @@ def _why_no_docker() -> str:
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             DockerClient(timeout=5).client.ping()
-        except Exception as error:  # there is no end to what can be wrong with Docker
+        except Exception as error:  # Docker can fail in any way
             reason = _sentence(error)
         gc.collect()
     return reason
@@ -250,7 +250,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _forget_the_developers_settings(config: pytest.Config) -> None:
-    """Let whatever reads its settings without being told otherwise find no database at all."""
+    """Change the environment so that code which reads its settings from there finds no database."""
     environment = pytest.MonkeyPatch()
     config.add_cleanup(environment.undo)
     # A password or a certificate may be that of the server of TEST_DATABASE_URL.
@@ -320,9 +320,9 @@ async def database(database_settings: DatabaseSettings) -> AsyncIterator[Databas
 
 @pytest.fixture
 def database_in_environment(database_url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the settings lead to `database_url` during the test, as in an application of its own.
+    """Point the settings at `database_url` during the test, as in an application of its own.
 
-    Every further setting is that of `.env`, or its default.
+    Every other setting comes from `.env`, or is at its default.
     """
     for name in ("DATABASE_URL", "MIGRATION_URL"):
         monkeypatch.setenv(name, database_url.render_as_string(hide_password=False))
@@ -338,7 +338,7 @@ def empty_database_url(database_run: DatabaseRun) -> Iterator[URL]:
 
 
 def settings_of(url: URL) -> DatabaseSettings:
-    """Settings for a database, without a look at `.env`."""
+    """Settings for a database; `.env` is not read."""
     return DatabaseSettings(
         _env_file=None, url=SecretStr(url.render_as_string(hide_password=False))
     )
@@ -366,7 +366,7 @@ def empty_tables(url: URL) -> None:
         ]
         filled = [table for table in tables if _has_rows(connection, table)]
         if filled:
-            # Far cheaper for a few tables than for all of them.
+            # TRUNCATE is far cheaper for a few tables than for all of them.
             connection.execute(
                 sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(sql.SQL(", ").join(filled))
             )

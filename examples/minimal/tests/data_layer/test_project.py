@@ -29,5 +29,5 @@ def test_the_checklist_names_each_demand_once() -> None:
 
 @pytest.mark.usefixtures("database_in_environment")
 async def test_the_core_keeps_to_the_standard(ask: Ask) -> None:
-    # The others of DL-PG judge a server that stays.
+    # The other checks of DL-PG judge a permanent server.
     await ask("DL-PG-01", "DL-PG-03", "DL-ORM-01", "DL-TX-02")

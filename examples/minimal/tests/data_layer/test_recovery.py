@@ -1,4 +1,4 @@
-"""Backups are asked for here: nobody runs this project without having said who makes them."""
+"""Nobody runs this project without having said what makes its backups."""
 
 import json
 

@@ -1,7 +1,9 @@
 -- Runs once, as the superuser, when the volume is empty: the application gets a role that owns its
--- database and nothing else. It may create, change and drop what is in there; it is no superuser.
+-- database and nothing else. The role may create, change and drop what is in the database; it is
+-- no superuser.
 
--- The server keeps the text of every statement, and logs that of a failed one. One holds a password.
+-- The server keeps the text of every statement, and logs that of a failed one. CREATE ROLE holds a
+-- password.
 SET pg_stat_statements.track = 'none';
 SET log_min_error_statement = 'panic';
 

@@ -1,4 +1,4 @@
--- The role of the monitoring: it reads statistics, and no table. It can be typed again.
+-- The role of the monitoring: it reads statistics, and no table. This file can be run again.
 SET log_min_error_statement = 'panic';
 SET pg_stat_statements.track = 'none';
 

@@ -1,7 +1,7 @@
-"""The project's command line; where it can't be imported, what its source says about that.
+"""Run the project's command line; where its import fails, print the reason found in the source.
 
-`python -m <package>.data_layer check` answers when a module is gone that something imports, and
-when an update has left conflicts in the source.
+So `python -m <package>.data_layer check` answers even when a file imports a module that is gone,
+or when an update has left conflicts in the source.
 """
 
 import sys
@@ -18,7 +18,7 @@ def main() -> None:
     A project that adopted the layer has `<package>/data_layer_cli.py` instead, or none.
     """
     if ADOPTED and sys.argv[1:] == ["adopt"]:
-        # Before anything is installed.
+        # `adopt` must run before anything is installed.
         raise SystemExit(import_module(".adoption.command", __package__).adopt())
     module = f"{PACKAGE}.__main__"
     if ADOPTED:

@@ -11,8 +11,9 @@ from pathlib import Path
 from .errors import DataLayerError
 
 PART = ".part"
-NEW = ".new"  # a part before it is locked; empty
-# Seconds after which a new one is taken for abandoned; a writer that was slower begins again.
+NEW = ".new"  # a part that is not locked yet; it is empty
+# An unlocked part that is older than these seconds counts as abandoned; a slower writer begins
+# again.
 SOON = 60.0
 
 
@@ -26,7 +27,7 @@ def replacing(target: Path, ready: Callable[[], None] = lambda: None) -> Iterato
 
     The new file is hidden and ends in `.part`, so no pattern for data finds it. When the block is
     left, the content and the name are on the disk. A crash before that leaves `target` as it was.
-    Write into the file that is there; don't rename another over it.
+    Write into the yielded file; don't rename another file over it.
 
     Args:
         target: the file to make or to replace.
@@ -56,12 +57,12 @@ def replacing(target: Path, ready: Callable[[], None] = lambda: None) -> Iterato
 
 
 def _begin(target: Path) -> tuple[Path, int] | None:
-    """A part and its descriptor, locked; None where somebody took it for abandoned before."""
+    """A locked part and its descriptor; None where another process removed it as abandoned."""
     part = target.parent / f".{target.name}.{secrets.token_hex(6)}{PART}"
     unlocked = part.with_suffix(NEW)
     held = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        # `leftovers` takes a part without a lock for abandoned, so it is locked before it is one.
+        # `leftovers` takes a part without a lock for abandoned: lock the file before its new name.
         # The kernel frees the lock however the process ends.
         fcntl.flock(held, fcntl.LOCK_EX)
         unlocked.rename(part)
@@ -77,10 +78,10 @@ def _begin(target: Path) -> tuple[Path, int] | None:
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn what the disk refuses in this block into a sentence about `target`.
+    """Turn an error of the disk in this block into a sentence about `target`.
 
     Raises:
-        NotWritten: it refused something.
+        NotWritten: the disk refused something.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Schema and code apart: what a set of commits may change at once (DL-MIG-07)."""
+"""Keep schema and code apart: what a set of commits may change at once (DL-MIG-07)."""
 
 import re
 from collections.abc import Sequence
@@ -14,20 +14,21 @@ MODELS = ("**/models.py", "**/models/**")
 
 
 def files_since(base: str, root: Path) -> tuple[str, list[str]] | None:
-    """What the commits of `HEAD` changed since they left `base`.
+    """The files that the commits of `HEAD` changed since they branched off `base`.
 
     Args:
         base: a branch, tag or commit.
-        root: of the project; the paths are relative to it, others are left out.
+        root: of the project; the paths are relative to it, and paths outside are left out.
 
     Returns:
-        The commit where they left and the paths, or None when `base` is a full commit id that is
-        not there, as the first push of a branch names it (all zeros) and a forced one.
+        The commit where they branched off, and the paths. None when `base` is empty, or a full
+        commit id that is not in the clone: the first push of a branch names one (all zeros), and
+        so does a forced push.
 
     Raises:
         DataLayerError: git can't tell.
     """
-    answer(root, "rev-parse", "--git-dir")  # says so where there is no repository
+    answer(root, "rev-parse", "--git-dir")  # raises where there is no repository
     commit = ask(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").stdout.strip()
     if not commit:
         if re.fullmatch("(?:[0-9a-f]{40}|[0-9a-f]{64})?", base):
@@ -49,14 +50,14 @@ def files_since(base: str, root: Path) -> tuple[str, list[str]] | None:
 def mixed_files(base: str, root: Path, allow: Sequence[str] = ()) -> tuple[list[str], str]:
     """The code that changes together with migrations since `base`, and the verdict as a sentence.
 
-    Migrations may come with the models that they follow, and with tests, pages and configuration;
-    any other file among the packages is code that the next deployment brings.
+    Migrations may change together with the models that they follow, and with tests, pages and
+    configuration. Any other file in the packages is code for the next deployment.
 
     Args:
         base: a branch, tag or commit.
         root: of the project.
         allow: patterns of further paths that may change together with a migration; `*` matches
-            every sign, `/` too.
+            every character, `/` too.
     """
     changes = files_since(base, root)
     if changes is None:

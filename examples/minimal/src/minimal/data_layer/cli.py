@@ -1,6 +1,6 @@
 """The command line: init, check, next, demo, embedded, and the groups that the modules add.
 
-A command imports what else it needs when it runs, so that the others start at once.
+A command imports what it alone needs only when it runs, so that the others start at once.
 """
 
 import secrets
@@ -61,7 +61,7 @@ class _Group(TyperGroup):
 
 
 def _late(load: Callable[[], typer.Typer]) -> type[TyperGroup]:
-    """A group that is loaded when it is called; `--help` lists it unloaded."""
+    """A group that is loaded when it is called; `--help` lists it without loading it."""
 
     class Late(TyperGroup):
         def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
@@ -78,16 +78,16 @@ def create_cli(
     checks: "Sequence[Check]" = (),
     declares: Sequence[str] = (),
 ) -> typer.Typer:
-    """The project's command line; add commands of your own to what it returns.
+    """The project's command line; add commands of your own to the returned `Typer`.
 
     A `DataLayerError` in any command becomes one line on stderr and the exit code 2.
 
     Args:
-        story: what `demo` runs on an empty migrated database, telling the console what it does.
+        story: `demo` runs it on an empty migrated database; it tells the console what it does.
         checks: checks of your own, which `check` asks after the layer's.
         declares: the full names of modules that declare something for the layer, such as a task;
-            a package stands for every module in it. They are imported by the commands and checks
-            that need what is declared.
+            a package stands for every module in it. The commands and checks that need these
+            declarations import the modules.
     """
 
     def declare() -> None:
@@ -159,7 +159,7 @@ def create_cli(
         prefixes = [prefix.upper() for prefix in only or []]
 
         def chosen() -> "list[Check]":
-            # Made anew each time: what one check learns it keeps for the others.
+            # Make new checks each time: they share one answer, and keep it.
             return _chosen([*wiring.checks(prefixes, declare), *checks], prefixes)
 
         if list_only:
@@ -239,7 +239,7 @@ def _in_image() -> bool:
     try:
         return not (root() / "pyproject.toml").is_file()
     except DataLayerError:
-        return False  # nor is the project, which the checks say
+        return False  # the project is missing, too; the checks say so
 
 
 def _show_until_told(ask: "Callable[[], Report]") -> None:
@@ -269,10 +269,11 @@ def _print_version(wanted: bool) -> None:
 
 def _init() -> None:
     project = root()
-    # A second checkout with the same name would take the servers of the first one over.
+    # A second checkout with the same name would take over the servers of the first one.
     checkout = {"COMPOSE_PROJECT_NAME": f"{PROGRAM}-{secrets.token_hex(2)}"}
     written = dotenv.write(project, new={} if ADOPTED else checkout)
-    # The servers in the containers are other users, whatever the umask of who copied or cloned.
+    # The servers in the containers run as other users. They must be able to read these files,
+    # whatever the umask of the person who copied or cloned them.
     ops = project / "ops"
     for path in (ops, *ops.rglob("*")) if ops.is_dir() else ():
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))

@@ -1,6 +1,6 @@
 """The commands `migrations lint` and `migrations change-set`.
 
-They stand outside of `database/`, whose import brings SQLAlchemy: only the lint needs that.
+They stand outside of `database/`, since its import loads SQLAlchemy, which only the lint needs.
 """
 
 from typing import Annotated

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# The parser by which pydantic-settings reads `.env`, and brought by it.
+# pydantic-settings reads `.env` with this parser, and installs it.
 from dotenv.parser import Binding, parse_stream
 
 from . import git
 from .atomic import replacing
 from .errors import DataLayerError
 
-# What the settings, by python-dotenv, and docker compose, by its own parser, read alike.
+# A text that the settings (by python-dotenv) and docker compose (by its own parser) read alike.
 _READ_ALIKE = re.compile(
     r"""
     \s* (?:export[ \t]+)? [A-Z_][A-Z0-9_]* [ \t]*=[ \t]*
@@ -32,7 +32,7 @@ _SECRETS = ("_PASSWORD", "_SECRET")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What `write` did, by the names of the variables; never their values.
+    """What `write` did: the names of the variables, never their values.
 
     Attributes:
         created: there was no `.env` before.
@@ -53,7 +53,7 @@ def write(project: Path, *, new: Mapping[str, str] | None = None) -> Written:
 
     Args:
         project: the folder of both files.
-        new: what a file that was not there begins with.
+        new: the variables that a newly created `.env` begins with.
 
     Raises:
         DataLayerError: there is no example, git does not ignore `.env`, or a file can't be read.
@@ -118,7 +118,7 @@ def _is_read_alike(binding: Binding) -> bool:
     text = binding.original.string.replace("\r\n", "\n")
     if binding.key is None:
         return "\r" not in text
-    # Spaces that are none to everybody, ends of lines, invisible signs.
+    # Refuse what only one parser takes for a space or an end of line, and invisible characters.
     plain = text.replace("\n", "").replace("\t", "").isprintable()
     return plain and "\r" not in (binding.value or "") and bool(_READ_ALIKE.fullmatch(text))
 
@@ -132,7 +132,7 @@ def _is_secret(binding: Binding) -> bool:
 
 
 def _with_secret(binding: Binding) -> tuple[str, str]:
-    """The text and, when its empty secret was filled in, the name of that."""
+    """The text and, when its empty secret was filled in, the name of the secret."""
     text = binding.original.string
     text += "" if text.endswith("\n") else "\n"
     if binding.key is None or binding.value or not _is_secret(binding):

@@ -14,14 +14,14 @@ class GitRefused(DataLayerError):
 def ask(project: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run git in the project and return its answer; without git on the machine, the code is 127.
 
-    Paths that are no UTF-8 come and go as Python writes them, with surrogates.
+    Paths that are not UTF-8 are given and returned as Python writes them, with surrogates.
     """
     command = ["git", *arguments]
     try:
         return subprocess.run(
             command,
             cwd=project,
-            env=os.environ | {"LC_ALL": "C"},  # its errors are read
+            env=os.environ | {"LC_ALL": "C"},  # `is_repository` reads git's messages
             input=stdin,
             capture_output=True,
             encoding="utf-8",
@@ -36,7 +36,7 @@ def answer(project: Path, *arguments: str, stdin: str = "", codes: tuple[int, ..
     """What git prints.
 
     Raises:
-        GitRefused: it ends with another code than one of `codes`.
+        GitRefused: git ends with a code that is not one of `codes`.
     """
     done = ask(project, *arguments, stdin=stdin)
     if done.returncode not in codes:
@@ -46,10 +46,10 @@ def answer(project: Path, *arguments: str, stdin: str = "", codes: tuple[int, ..
 
 
 def is_repository(project: Path) -> bool:
-    """Whether git is there and the project is in a work tree of it.
+    """Whether git is installed and the project is in a work tree of git.
 
     Raises:
-        GitRefused: it is, but git does not want to look, for example since another user owns it.
+        GitRefused: git refuses to look into the project, for example since another user owns it.
     """
     done = ask(project, "rev-parse", "--is-inside-work-tree")
     if done.returncode not in (0, 127) and "not a git repository" not in done.stderr:

@@ -13,10 +13,10 @@ EVERY = 5.0
 
 @asynccontextmanager
 async def heartbeat() -> AsyncIterator[None]:
-    """Say that the event loop turns, every five seconds and as long as it does.
+    """Say every five seconds that the event loop turns, as long as it does.
 
-    It touches the file that HEARTBEAT_FILE names, if there is one, and tells the metrics. The file
-    of a process that hangs grows old.
+    Each time, touch the file that HEARTBEAT_FILE names, if it is set, and tell the metrics. The
+    file of a process that hangs grows old.
     """
     name = os.environ.get("HEARTBEAT_FILE")
     beating = asyncio.create_task(_beat(Path(name) if name else None))
@@ -30,5 +30,5 @@ async def _beat(file: Path | None) -> None:
     while True:
         metrics.beat()
         if file is not None:
-            file.touch()  # noqa: ASYNC240 (a thread would tell of its pool, not of the loop)
+            file.touch()  # noqa: ASYNC240 (a thread would prove its pool, not the loop)
         await asyncio.sleep(EVERY)

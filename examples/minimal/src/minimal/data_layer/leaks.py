@@ -1,4 +1,4 @@
-"""Secrets in the files that git tracks: those of `.env`, and what is a secret by its shape."""
+"""Secrets in the files that git tracks: those of `.env`, and texts with the shape of a secret."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import dotenv, git
 
-# In the names of variables of `.env`.
+# A variable of `.env` whose name matches this holds a secret.
 _SECRET = re.compile("(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIALS?|(?<!PUBLIC_)KEY)$")
 _TELLING = 8  # shorter values turn up in any file by chance
 
@@ -32,8 +32,8 @@ _PASSWORD_OF_URL = re.compile("://[^:]*:(.+)@")
 def files_with_secrets(project: Path) -> list[str]:
     """The tracked files that repeat a secret of `.env`, or hold a cloud key or a URL's password.
 
-    They are read as git has them, without their history. A key that says `EXAMPLE` is taken for
-    one of documentation, and so is a URL's password without a digit or with the word "password".
+    The files are read as git has them, without their history. A key with the word `EXAMPLE` is
+    taken for documentation, and so is a URL's password without a digit or with the word "password".
 
     Raises:
         DataLayerError: `.env` can't be read, or git can't tell what it tracks.
@@ -42,7 +42,7 @@ def files_with_secrets(project: Path) -> list[str]:
         return []
     env = project / ".env"
     secrets = sorted(set(_secrets_of(env))) if env.is_file() else []
-    # On stdin: arguments can be read by everybody on the machine.
+    # On stdin, since everybody on the machine can read the arguments.
     repeated = _matches(project, ["--fixed-strings", "-f", "-"], "\n".join(secrets))
     patterns = [part for shape in _SHAPES for part in ("-e", shape)]
     shaped = _matches(project, ["--extended-regexp", *patterns])
@@ -62,7 +62,7 @@ def _secrets_of(env: Path) -> Iterator[str]:
 
 
 def _matches(project: Path, patterns: list[str], stdin: str = "") -> Iterator[tuple[str, str]]:
-    """The name of each file in which something matches, and what."""
+    """The name of each file in which something matches, and the matching text."""
     if patterns[-1] == "-" and not stdin:
         return
     options = ["--cached", "-I", "--null", "--only-matching"]

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from .settings import Settings, load
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# uvicorn gives each a handler of its own.
+# uvicorn gives each of these loggers a handler of its own.
 _SERVERS = ("uvicorn", "uvicorn.access", "uvicorn.error")
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -36,7 +36,7 @@ def configure(*, text: bool = True) -> None:
     """Let this process log from INFO on to standard error, as `JSON_LOGS` says.
 
     Args:
-        text: where False, nothing changes without `JSON_LOGS`: a web server has a form of its own.
+        text: if False, nothing changes without `JSON_LOGS`: a web server has its own text format.
 
     Raises:
         InvalidSettings: a setting is wrong.
@@ -65,7 +65,7 @@ def configure(*, text: bool = True) -> None:
 
 
 def request_id() -> str | None:
-    """The id of the request that is worked on, such as to tell a service that is called for it."""
+    """The id of the current request, for example to pass it to a service that you call."""
     return _request_id.get()
 
 

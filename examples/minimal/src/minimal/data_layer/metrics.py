@@ -26,7 +26,7 @@ def metrics() -> Iterator[Optional["CollectorRegistry"]]:
     Raises:
         InvalidSettings: METRICS_ADDRESS is no host and port, or nobody can listen there.
     """
-    # A global, so that code which is measured need not know whether metrics are served.
+    # A global, so that the measured code need not know whether metrics are served.
     global _served
     address = os.environ.get(VARIABLE)
     if not address:
@@ -77,7 +77,7 @@ def metrics() -> Iterator[Optional["CollectorRegistry"]]:
 
 @contextmanager
 def measured(kind: str, name: str) -> Iterator[None]:
-    """Count what is done inside, and its seconds; an error makes its outcome `failed`."""
+    """Count the work of the block, and its seconds; an error makes its outcome `failed`."""
     began = perf_counter()
     try:
         yield
@@ -92,9 +92,9 @@ def observe(kind: str, name: str, seconds: float, *, failed: bool = False) -> No
 
     Args:
         kind: `job`, `tick`, `saga_step`, `outbox_message`, or one of your own.
-        name: which one. Each is a series that Prometheus keeps, so no id belongs into it.
-        seconds: how long it took.
-        failed: whether it did.
+        name: which one. Prometheus keeps a series for each name, so no id belongs into it.
+        seconds: how long the work took.
+        failed: whether the work failed.
     """
     if _served is not None:
         _served[0].labels(kind, name, "failed" if failed else "done").observe(seconds)

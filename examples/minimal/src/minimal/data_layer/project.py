@@ -1,4 +1,4 @@
-"""Where the project is, and the modules of yours that it names."""
+"""Where the project is, how it is called, and how the modules that it names are imported."""
 
 import pkgutil
 from configparser import ConfigParser
@@ -12,9 +12,9 @@ from .errors import DataLayerError
 
 _LAYER = Path(__file__).parent
 PACKAGE = _LAYER.parent.name
-# The command line, and what servers, logs and files call this program.
+# The name of the command line, and of this program in servers, logs and files.
 PROGRAM = PACKAGE.replace("_", "-")
-# The project was there before the layer, which leaves all its files alone.
+# Whether the project is older than the layer, which then leaves all its files alone.
 ADOPTED = (_LAYER / "adoption" / "__init__.py").is_file()
 # What a person types after `uv run`.
 COMMAND = f"python -m {PACKAGE}.data_layer" if ADOPTED else PROGRAM

@@ -1,4 +1,4 @@
-"""What revisions import of the modules: it stays when a module is switched off."""
+"""What revisions import of the modules: this file stays when a module is switched off."""
 
 from .database.migrations.plain_tables import timescaledb
 

@@ -42,8 +42,8 @@ class SeriesName:
 
     Attributes:
         source: who the data come from.
-        asset: what they are about.
-        timeframe: the distance of two rows, as `1h` or `1d`; `tick` for events without one.
+        asset: what the data are about.
+        timeframe: the time between two rows, as `1h` or `1d`; `tick` for events without one.
         start: the first day in the file.
         end: the last day in the file, itself included.
         suffix: `parquet`, which the standard recommends; `feather`, `csv` or `csv.gz`.

@@ -1,4 +1,4 @@
-"""What every worker has: logs, spans, metrics, a sign of life, and an end."""
+"""What every worker has: logs, spans, metrics, a heartbeat, and the signals that stop it."""
 
 import asyncio
 import signal
@@ -27,10 +27,10 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[asyncio.Event, Optional["CollectorRegistry"]]]:
-    """Serve metrics and beat while the block lasts.
+    """Serve metrics and send heartbeats while the block lasts.
 
-    Yields an event that Ctrl-C and SIGTERM set, after which the block should end, and the registry
-    of the metrics; None where METRICS_ADDRESS is not set.
+    Yields an event, and the registry of the metrics (None where METRICS_ADDRESS is not set). Ctrl-C
+    and SIGTERM set the event; the block should end then.
 
     Raises:
         InvalidSettings: nobody can listen at METRICS_ADDRESS.

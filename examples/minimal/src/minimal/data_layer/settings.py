@@ -12,7 +12,7 @@ from . import dotenv
 from .errors import DataLayerError
 
 ENV_FILE = ".env"
-# Where Docker and Kubernetes put what a process may read and nobody else shall see.
+# Docker and Kubernetes put here what a process may read and nobody else may see.
 SECRETS = "/run/secrets"
 
 SettingsType = TypeVar("SettingsType", bound="Settings")
@@ -25,11 +25,11 @@ class InvalidSettings(DataLayerError):
 class Settings(BaseSettings):
     """Base of every settings class of the layer.
 
-    A subclass sets `env_prefix`, so that the field `pool_size` of the prefix `DATABASE_` is read
-    from `DATABASE_POOL_SIZE`. The environment wins over `.env` in the current directory, and that
-    over a file of the variable's name in SECRETS_DIRECTORY (`/run/secrets`). As in the compose
-    files, a variable that is empty is not set, and one that is empty in the environment hides that
-    of `.env` and the file.
+    A subclass sets `env_prefix`: with the prefix `DATABASE_`, the field `pool_size` is read from
+    `DATABASE_POOL_SIZE`. The environment wins over `.env` in the current directory, and `.env` wins
+    over a file with the variable's name in SECRETS_DIRECTORY (`/run/secrets`). As in the compose
+    files, an empty variable counts as not set. A variable that is empty in the environment hides
+    the values in `.env` and in the file.
     """
 
     model_config = SettingsConfigDict(

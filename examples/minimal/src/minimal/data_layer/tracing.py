@@ -1,7 +1,7 @@
 """Traces: a request, and its transactions, statements, jobs and sagas, as spans of one trace.
 
-No span holds a value: neither of a row, a parameter or a key, nor the text of an error, which may
-quote one. The trace's id is made of the request's, so that a saga which goes on hours later is in
+No span holds a value of a row, a parameter or a key, nor the text of an error, which may quote a
+value. The trace's id is made from the id of the request, so a saga that goes on hours later is in
 the trace of the request that started it.
 """
 
@@ -26,16 +26,16 @@ Attributes: TypeAlias = Mapping[str, str | int]
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 
-# None while traces are off: then nothing of OpenTelemetry need be installed.
+# None while traces are off: then OpenTelemetry need not be installed.
 _tracer: Any = None
 _provider: Any = None
 
 
 class TracingSettings(Settings):
-    """`SEND_TRACES`; where to, and how many, say OpenTelemetry's own variables, `OTEL_…`.
+    """`SEND_TRACES`; OpenTelemetry's own variables, `OTEL_…`, say where to and how many.
 
     Attributes:
-        traces: to the collector at `OTEL_EXPORTER_OTLP_ENDPOINT`, by OTLP over HTTP.
+        traces: send them to the collector at `OTEL_EXPORTER_OTLP_ENDPOINT`, by OTLP over HTTP.
     """
 
     model_config = SettingsConfigDict(env_prefix="SEND_")
@@ -44,12 +44,12 @@ class TracingSettings(Settings):
 
 
 def configure(exporter: "SpanExporter | None" = None) -> None:
-    """Let this process send traces if `SEND_TRACES` says so; before it opens a database.
+    """Let this process send traces if `SEND_TRACES` says so; call it before opening a database.
 
     A provider that the program has set itself, by `trace.set_tracer_provider`, is used as it is.
 
     Args:
-        exporter: where spans go instead, as in a test.
+        exporter: where spans go instead of the collector, as in a test.
 
     Raises:
         InvalidSettings: a setting is wrong, or OpenTelemetry is not installed.
@@ -84,7 +84,7 @@ def configure(exporter: "SpanExporter | None" = None) -> None:
     if not isinstance(theirs, trace.ProxyTracerProvider):
         _tracer = theirs.get_tracer(__name__)
         return
-    # Not for the whole process: FastAPI would make spans of its own, with paths and queries.
+    # Not set for the whole process: FastAPI would make spans of its own, with paths and queries.
     _provider = TracerProvider(id_generator=Ids())
     _provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
     _tracer = _provider.get_tracer(__name__)
@@ -96,7 +96,7 @@ def is_on() -> bool:
 
 
 def flush() -> None:
-    """Send what is not sent yet, as a web server must: the signal that stops it ends it at once."""
+    """Send the spans that still wait; a web server must, as its stop signal ends it at once."""
     if _provider is not None:
         _provider.force_flush()
 
@@ -108,13 +108,14 @@ def span(
     kind: str = "INTERNAL",
     carried: Mapping[str, Any] | None = None,
 ) -> AbstractContextManager[Any]:
-    """A span of work that begins here, such as a request or a job; yields it, or None if off.
+    """A span of work that begins here, as a request or a job; yields it, or None if traces are off.
 
     Args:
-        name: one of few, such as that of a route; never a value.
-        attributes: what else is known of it, without values either.
+        name: one of few names, such as that of a route; never a value.
+        attributes: what else is known of the work, without values, too.
         kind: one of OpenTelemetry's `SpanKind`.
-        carried: what `carried()` was where it was sent; without it, a trace of its own.
+        carried: what `carried()` returned where the work was sent; without it, the work
+            belongs to the span that is open here, or begins a trace.
     """
     return _NOTHING if _tracer is None else _begun(name, attributes, kind, carried)
 
@@ -122,7 +123,7 @@ def span(
 def part(
     name: str, attributes: Attributes | None = None, *, kind: str = "INTERNAL"
 ) -> AbstractContextManager[Any]:
-    """A span inside the open one, as `span`; where none is open, nothing.
+    """A span inside the open span, as `span`; nothing where no span is open.
 
     So a loop that asks again and again whether there is work leaves no trace.
     """
@@ -134,7 +135,7 @@ def part(
 
 
 def failed(what: BaseException | int) -> None:
-    """The open span failed: by the type of an error, or a status of HTTP."""
+    """Mark the open span as failed, with the type of an error or a status of HTTP."""
     if _tracer is not None:
         from opentelemetry.trace import StatusCode, get_current_span
 
@@ -144,7 +145,7 @@ def failed(what: BaseException | int) -> None:
 
 
 def carried() -> dict[str, str]:
-    """The headers by which another program continues the open span; empty if off."""
+    """The headers by which another program continues the open span; empty if traces are off."""
     there: dict[str, str] = {}
     if _tracer is not None:
         from opentelemetry.propagate import inject
@@ -175,7 +176,7 @@ def _begun(name: str, known: Attributes | None, kind: str, carried: Any = None) 
 
 
 def _trace_id(identifier: str | None) -> int:
-    """The same for everything about one request; 0, which is none, without its id."""
+    """One trace id for everything about one request; 0, which means none, without its id."""
     if identifier is None:
         return 0
     try:

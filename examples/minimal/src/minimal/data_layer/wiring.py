@@ -60,11 +60,11 @@ def prepare_migrations() -> None:
 def command_groups(
     declare: Callable[[], None] = lambda: None, own: "Sequence[Check]" = ()
 ) -> "dict[str, tuple[str, Callable[[], typer.Typer]]]":
-    """The command groups of the core and the modules: by name, what `--help` says and its loader.
+    """The command groups of the core and the modules, by name: the line of `--help`, the loader.
 
     Args:
         declare: imports what the project declares; a command that needs declarations calls it.
-        own: the project's checks, which the restore drill asks of its copy.
+        own: the project's own checks, which the restore drill asks of its restored copy.
     """
 
     def migrations() -> "typer.Typer":
@@ -81,7 +81,7 @@ def command_groups(
         from .recovery.commands import backup_commands
 
         def of_a_copy() -> "list[Check]":
-            # Neither how one gets to a server nor what stands in files.
+            # Not the checks of connections and of files: they would not judge the copy.
             wanted = ("DL-TX-02", "DL-MIG-04", "DL-MIG-05")
             return [*(one for one in checks(wanted) if one.id in wanted), *own]
 
@@ -122,7 +122,7 @@ async def remains(module: str) -> "list[Remains]":
 
 @contextmanager
 def embedded_services() -> Iterator[dict[str, str]]:
-    """Run throwaway servers of what the modules need beside PostgreSQL; gone at the end.
+    """Run the throwaway servers that modules need beside PostgreSQL; they are gone at the end.
 
     Yields the variables of the environment that lead to them.
     """

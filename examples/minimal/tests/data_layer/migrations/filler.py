@@ -1,7 +1,7 @@
 """Rows for any table, made from what the database says about it.
 
 Migrations must work on tables with rows in them; this makes rows for tables that nobody knows yet.
-What a check constraint wants can't be guessed: the project gives such values in
+Values that a check constraint accepts can't be guessed: the project gives them in
 `migrations/sample_rows.py`.
 """
 
@@ -24,7 +24,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def sample_rows(folder: Path) -> Samples:
-    """What `sample_rows.py` says in the folder of `env.py`; nothing where there is no such file."""
+    """The values of `sample_rows.py` in the folder of `env.py`; empty if there is no such file."""
     path = folder / "sample_rows.py"
     spec = importlib.util.spec_from_file_location("sample_rows", path)
     if spec is None or spec.loader is None or not path.exists():
@@ -39,9 +39,9 @@ def fill(connection: sa.Connection, samples: Samples, count: int = 3) -> None:
     """Insert `count` more rows into every table; parents first."""
     metadata = sa.MetaData()
     with warnings.catch_warnings():
-        # A type of an extension: such a column stays empty, or the project gives its values.
+        # The type of an extension: its column stays empty, or the project gives its values.
         warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
-        # What SQLAlchemy 2.1 says of every check that is NOT VALID.
+        # SQLAlchemy 2.1 says this of every check constraint that is NOT VALID.
         warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
         metadata.reflect(connection)
     for table in metadata.sorted_tables:
@@ -74,7 +74,7 @@ def _row(connection: sa.Connection, table: sa.Table, number: int) -> dict[str, A
     for key in table.foreign_key_constraints:
         names = [column.name for column in key.columns]
         if key.referred_table is table:
-            # The first row has nobody to point to.
+            # The first row has no other row to point to.
             row |= {name: None for name in names if table.columns[name].nullable}
             continue
         parents = connection.execute(

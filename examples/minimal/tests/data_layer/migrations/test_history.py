@@ -12,7 +12,7 @@ from tests.data_layer.conftest import Ask
 
 from .filler import fill, sample_rows
 
-# What tells one schema from another: columns, constraints, indexes, enum values, sequences.
+# What two schemas can differ in: columns, constraints, indexes, enum values, sequences.
 SCHEMA = """
 SELECT 'column', format('%s.%s %s %s %s', attrelid::regclass, attname,
        format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))

@@ -24,7 +24,7 @@ class Trip(BaseModel):
 async def own(
     empty_database_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[layer.database.Database]:
-    """A database with the tables of sagas; what is declared is forgotten afterwards."""
+    """A database with the tables of sagas; the test's declarations are forgotten afterwards."""
     monkeypatch.setattr(layer.database.Base, "metadata", MetaData())
     registers: list[dict[Any, Any]] = [layer.saga_declarations.SAGAS, layer.saga_outbox.TOPICS]
     before = [dict(register) for register in registers]

@@ -25,7 +25,7 @@ class Finding:
         verdict: passed, advice (worth doing, nothing is broken) or failed.
         evidence: one sentence with what was measured.
         remedy: what to type or change; empty when passed.
-        figures: what was measured as numbers, for the monitoring, by names such as `jobs`.
+        figures: the measured numbers, for the monitoring, by names such as `jobs`.
     """
 
     verdict: Verdict
@@ -34,7 +34,7 @@ class Finding:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def measured(self, figures: Mapping[str, float]) -> "Finding":
-        """The same with these figures."""
+        """The same finding with these figures."""
         return replace(self, figures=figures)
 
 
@@ -65,7 +65,8 @@ class Check:
         title: what is demanded, in a few words.
         probe: asks the project; an exception that it raises counts as a failure.
         required: a failure of a required check makes `check` exit with 1.
-        of_repository: it judges files that an image does not hold; asked where the repository is.
+        of_repository: the check judges files that an image does not hold; it is asked where the
+            repository is.
     """
 
     id: str
@@ -76,9 +77,9 @@ class Check:
 
 
 def once(ask: Callable[[], Coroutine[Any, Any, Facts]]) -> Callable[[], Awaitable[Facts]]:
-    """Let several checks share what one question told.
+    """Let several checks share the answer to one question.
 
-    A check that runs out of time does not take the answer from the others.
+    When one check runs out of time, the others still get the answer.
     """
     asked: list[asyncio.Task[Facts]] = []
 
@@ -93,13 +94,13 @@ def once(ask: Callable[[], Coroutine[Any, Any, Facts]]) -> Callable[[], Awaitabl
 def survey(
     ask: Callable[[], Coroutine[Any, Any, Facts | Finding]],
 ) -> Callable[[Callable[[Facts], Finding]], Probe]:
-    """Ask once for all checks of one report; what it returns makes a probe of a judgement.
+    """Ask once for all checks of one report; the returned function makes a judgement a probe.
 
     A judgement runs in a thread, so it may read files and run programs.
 
     Args:
-        ask: learns the facts, or finds the one thing that is to be said of every check. What it
-            raises fails them all.
+        ask: returns the facts, or the one finding that every check then reports. An error that it
+            raises fails all checks.
     """
     facts = once(ask)
 

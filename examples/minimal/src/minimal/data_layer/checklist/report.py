@@ -50,7 +50,7 @@ def summary(report: Report) -> str:
 
 
 def remedies(report: Report) -> list[str]:
-    """What is to be done, in the order of the checks; of one cause that fails many, once."""
+    """What is to be done, in the order of the checks; a cause that fails many is named once."""
     return list(
         dict.fromkeys(
             " ".join(filter(None, (result.finding.evidence, result.finding.remedy)))
@@ -95,7 +95,7 @@ def as_prometheus(report: Report, moment: float) -> str:
 
     Args:
         report: what was found.
-        moment: when, in seconds since 1970.
+        moment: when the checks were asked, in seconds since 1970.
     """
     verdict, told = "data_layer_check_verdict", "data_layer_check_timestamp_seconds"
     figure = "data_layer_check_figure"
@@ -122,7 +122,7 @@ def as_prometheus(report: Report, moment: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    # In the two formats a quotation mark and a backslash are written alike.
+    # JSON and this format write a quotation mark and a backslash alike.
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Running checks: all at once, each within its time, none able to stop the others."""
+"""Run checks at the same time: each has a time limit, and none can stop the others."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ class Report:
         )
 
     def count(self, verdict: Verdict) -> int:
-        """How many checks ended so."""
+        """How many checks ended with this verdict."""
         return sum(result.finding.verdict is verdict for result in self.results)
 
 

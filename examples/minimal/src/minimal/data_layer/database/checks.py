@@ -25,7 +25,7 @@ TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_ti
 SHORT = 12
 DATA_LAYER = Path(__file__).parents[1]
 SYNCHRONOUS = {"create_engine", "engine_from_config", "sessionmaker", "scoped_session"}
-# What images, tutorials and installers set, and what people type to get past a prompt.
+# Passwords that images, tutorials and installers set, or that people type to get past a prompt.
 _KNOWN = """
     postgres postgresql password passw0rd pass secret admin administrator root user test example
     changeme change-me change_me changethis default dev development docker local localhost letmein
@@ -62,8 +62,8 @@ _FACTS = text(
 def database_checks() -> list[Check]:
     """The checks of the core, in the order of the report.
 
-    Those that need the server share one connection. When it can't be made they all fail together,
-    and none waits for a timeout of its own.
+    The checks that need the server share one connection. When it can't be made, they all fail
+    together, and none waits for a timeout of its own.
     """
     server = _Server()
     return [
@@ -185,7 +185,7 @@ class _Server:
             "Generate a password (`init` does so for an empty DATABASE_PASSWORD) and give it to "
             f"the role: ALTER ROLE {url.username or '…'} PASSWORD '…'."
         )
-        # Judged before anybody is asked: a weak password is one whether the server is up or not.
+        # Judged before the server is asked: a password is weak whether the server is up or not.
         if url.password and _is_known(url.password, url):
             return failed(
                 "The password is a known default or one of the connection's names.", remedy
@@ -214,7 +214,7 @@ class _Server:
             return advice("pg_stat_statements is not installed in this database.", remedy)
         try:
             async with Database.open() as database, database.read_only() as session:
-                # An identifier that the server itself has quoted.
+                # The server itself has quoted this identifier.
                 view = f"{facts.statistics_schema}.pg_stat_statements"
                 count = await session.scalar(text(f"SELECT count(*) FROM {view}"))  # noqa: S608
         except DBAPIError as error:
@@ -276,7 +276,7 @@ async def _async_only() -> Finding:
 
 
 def _synchronous_calls(file: Path) -> Iterator[tuple[str, int]]:
-    """What the file imports from SQLAlchemy that works without async, and in which line."""
+    """The synchronous names of SQLAlchemy that the file imports or uses, each with its line."""
     for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
         match node:
             case ast.ImportFrom(module=str(module), level=0) if (
@@ -309,7 +309,7 @@ async def _secrets() -> Finding:
 
 
 def _host_of(url: URL) -> str:
-    """What libpq connects to; beside a `hostaddr` the host is only a name in a certificate."""
+    """The host that libpq connects to; with a `hostaddr`, `host` is only the certificate's name."""
     return str(url.query.get("hostaddr") or url.host or url.query.get("host", ""))
 
 

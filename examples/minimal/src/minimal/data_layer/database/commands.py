@@ -1,4 +1,4 @@
-"""The commands `database …`: what one asks a database at night. They change nothing."""
+"""The commands `database …`: what a person on call asks a database. They change nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from .errors import sqlstate
 from .session import Database
 from .sql import statement
 
-# By the name of its file in questions/: what it is, and what to say where there is nothing.
+# By the name of the file in questions/: the line of `--help`, and what to say without any row.
 QUESTIONS = {
     "slow": ("The statements that took most of the server's time.", "No statement was counted."),
     "locks": ("Who waits for a lock, and who is in the way.", "Nobody waits for a lock."),
@@ -73,7 +73,7 @@ async def _answer(name: str, number: int) -> tuple[Sequence[str], Sequence[Seque
                 statement(__package__, f"questions/{name}.sql"), {"number": number}
             )
         except DBAPIError as error:
-            # No such table, or one whose library the server did not load.
+            # The view is not there, or the server did not load its library.
             if sqlstate(error) in ("42P01", "55000"):
                 raise DataLayerError(
                     f"The server collects no statistics of statements; `{COMMAND} check --only "

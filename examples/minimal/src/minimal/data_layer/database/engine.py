@@ -25,8 +25,8 @@ def create_engine(
     """Make an engine; nothing connects before it is first used.
 
     Sessions are in UTC. A `datetime` without a time zone is refused (`Violation`), since the
-    server would take it to be in whatever zone the session is in. Serves DL-PG-02 (limits of the
-    pool), DL-PG-03 (timeouts) and DL-TX-02 (READ COMMITTED).
+    server would read it in the time zone of the session. Serves DL-PG-02 (limits of the pool),
+    DL-PG-03 (timeouts) and DL-TX-02 (READ COMMITTED).
 
     Args:
         settings: where to connect, and the limits.
@@ -78,15 +78,16 @@ def create_engine(
     return engine
 
 
-# A connection that lay in the pool for more seconds is pinged before it is used.
+# A connection that lay in the pool for more seconds than this is pinged before it is used.
 _BELIEVED = 1.0
 
 
 def _ping_when_in_doubt(engine: AsyncEngine) -> None:
     """Ping a connection that leaves the pool, if it lay there for a while or the server spoke.
 
-    A ping is a round trip, as dear as a small query. A server that stops says so or closes the
-    socket, which shows at once and costs nothing; a network that swallows packets does not.
+    A ping is a round trip and costs as much as a small query. A server that stops sends a message
+    or closes the socket; the client sees that at once and for free. A network that drops packets
+    does neither.
     """
     dialect = engine.sync_engine.dialect
 
@@ -95,7 +96,7 @@ def _ping_when_in_doubt(engine: AsyncEngine) -> None:
 
     def ping(connection: Any, record: Any, _: object) -> None:
         returned = record.info.get("returned")
-        if returned is None:  # it is new
+        if returned is None:  # the connection is new
             return
         try:
             if time.monotonic() - returned > _BELIEVED or _spoke(connection.driver_connection):
@@ -113,7 +114,7 @@ def _spoke(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
-# The first word that is no comment's, and as much of a text as tells which statement it is.
+# The first word outside of comments; and as many characters as tell which statement it is.
 _VERB = re.compile(r"(?:\s|--[^\n]*|/\*.*?\*/)*(\w+)", re.DOTALL)
 _LONGEST_TEXT = 2000
 
@@ -128,7 +129,7 @@ def _trace(engine: AsyncEngine) -> None:
             about = {"db.system.name": "postgresql", "db.query.text": statement[:_LONGEST_TEXT]}
             with tracing.part(verb[1].upper() if verb else "statement", about, kind="CLIENT"):
                 run(cursor, statement, *arguments)
-            return True  # it is done
+            return True  # the statement has run: SQLAlchemy must not run it again
 
         return execute
 

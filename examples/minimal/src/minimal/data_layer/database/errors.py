@@ -1,7 +1,7 @@
-"""What the data layer raises when the database can't or won't do what it was asked.
+"""The errors that the data layer raises when the database can't or won't do what it was asked.
 
 PostgreSQL quotes the row that breaks a rule (`DETAIL: Failing row contains (…)`), and so does the
-driver. Errors of this module never do: what they say may be logged and sent to a client.
+driver. Errors of this module never quote it: their text may be logged and sent to a client.
 """
 
 import re
@@ -39,7 +39,7 @@ class TransactionConflict(DataLayerError):
 
 
 class TransactionAborted(DataLayerError):
-    """A statement failed within the transaction, and its error was caught within, too."""
+    """A statement failed within the transaction, and the code caught its error there."""
 
 
 Kind: TypeAlias = Literal["unique", "exclusion", "foreign key", "check", "not null", "value"]
@@ -48,11 +48,11 @@ Kind: TypeAlias = Literal["unique", "exclusion", "foreign key", "check", "not nu
 class Violation(DataLayerError):
     """A row breaks a constraint, or a value does not fit its column; over HTTP 409 or 422.
 
-    It comes from the statement, the flush or, for a deferred constraint, the commit. Nothing of
+    The statement raises it, or the flush or, for a deferred constraint, the commit. Nothing of
     the transaction is written, unless the statement stood in a savepoint.
 
     Attributes:
-        kind: what is broken; "value" when no constraint is, but a value does not fit its type.
+        kind: the kind of constraint that is broken; "value" when a value does not fit its type.
         table: the name of the table; None when the server does not say, as for a hypertable.
         constraint: the name of the constraint; None for "not null" and "value".
         column: the column that must not be null; None for every other kind.
@@ -95,7 +95,7 @@ class RowRejected(Violation):
 
 
 class UnknownColumn(DataLayerError):
-    """A column was named that the table does not have, or that can't be written."""
+    """The caller named a column that the table does not have, or that can't be written."""
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -127,15 +127,15 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-# TimescaleDB tells of the part of the table that the row is for, and of its copy of the constraint.
+# TimescaleDB names the chunk that the row is for, and the chunk's copy of the constraint.
 _CHUNK = re.compile(r"(compress)?_hyper_\d+_\d+_chunk")
 _OF_CHUNK = re.compile(r"^\d+_(\d+_)?")
 
 
 def violation_of(error: BaseException) -> Violation | None:
-    """What a driver's error says about a row, without the row; None when it is of another kind.
+    """The violation in a driver's error, without the row; None for an error of another kind.
 
-    What the error itself would print is replaced by the same sentence, since it stays the cause.
+    The driver's error stays the cause, so its own text is replaced by the same sentence.
     """
     state = sqlstate(error)
     diagnosis = error.diag if isinstance(error, psycopg.Error) else None
@@ -176,7 +176,7 @@ def _is_about_a_value(error: BaseException, state: str | None) -> bool:
     if state is not None:
         # A division by zero is a fault of the statement.
         return state.startswith("22") and state != "22012"
-    # The driver's own (a NUL in a text, a number beyond 64 bits), or that of a column's type.
+    # The error of the driver (a NUL in a text, a number beyond 64 bits), or of a column's type.
     return isinstance(
         error, (psycopg.DataError, ValueError, LookupError, ArithmeticError)
     ) and not isinstance(error, SQLAlchemyError)

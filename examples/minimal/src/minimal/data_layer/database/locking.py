@@ -57,8 +57,8 @@ async def expecting(
     """Change or delete the row of `entity` with the primary key `key`, if it has `version`.
 
     The change is written when the block ends, still within the transaction of the session. No
-    lock is held meanwhile. A lost race undoes what the block wrote and nothing else, so the
-    transaction stays usable. Serves DL-TX-04.
+    lock is held meanwhile. If another transaction was faster, only the writes of the block are
+    undone, so the transaction stays usable. Serves DL-TX-04.
 
     Args:
         session: the session of the transaction.
@@ -67,7 +67,7 @@ async def expecting(
         version: the version that the caller has read.
 
     Raises:
-        NotFound: the row never was, or was deleted before.
+        NotFound: the row never existed, or was deleted before.
         StaleVersion: the row has another version, or was deleted meanwhile.
     """
     name = entity.__name__

@@ -45,7 +45,7 @@ class Base(DeclarativeBase):
     """Base of all models; serves DL-ORM-02.
 
     `datetime` is timestamptz, `str` is text, `dict[str, Any]` is jsonb, and a `Decimal` must state
-    its precision. A set of tables apart from the application's (in a test, say) is an abstract
+    its precision. For tables apart from the application's, as in a test, write an abstract
     subclass with `metadata = MetaData(naming_convention=NAMING_CONVENTION)`.
     """
 
@@ -57,7 +57,7 @@ class Base(DeclarativeBase):
         Decimal: _DecimalWithoutPrecision,
     }
     # An async session can't load on access what an UPDATE computed on the server, so every
-    # INSERT and UPDATE brings it back.
+    # INSERT and UPDATE returns these values.
     __mapper_args__: dict[str, Any] = {"eager_defaults": True}  # noqa: RUF012
 
 
@@ -70,7 +70,7 @@ class UuidKey:
 
 
 class BigIntKey:
-    """`id`: a bigint that the server counts up; it can't be given by the client."""
+    """`id`: a bigint that the server counts up; the client can't give it."""
 
     id: Mapped[int] = mapped_column(
         BigInteger, Identity(always=True), primary_key=True, sort_order=-100
@@ -78,7 +78,7 @@ class BigIntKey:
 
 
 class Timestamps:
-    """`created_at` and `updated_at`: the server's time at the begin of the transaction."""
+    """`created_at` and `updated_at`: the server's time at the start of the transaction."""
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=100)
     updated_at: Mapped[datetime] = mapped_column(
@@ -89,8 +89,8 @@ class Timestamps:
 class Versioned:
     """`version`: counts the updates of a row, for optimistic locking (DL-TX-04).
 
-    Every ORM update and delete names the version that was read and fails when the row has another
-    one meanwhile; see `expecting`. A model with `__mapper_args__` of its own must repeat
+    Every ORM update and delete names the version that was read, and fails when the row has another
+    version by then; see `expecting`. A model with `__mapper_args__` of its own must repeat
     `"version_id_col": version` in it.
     """
 
@@ -98,7 +98,7 @@ class Versioned:
 
     @declared_attr
     def version(cls) -> Mapped[int]:  # noqa: N805 (a directive is given the class)
-        # The ORM counts by itself; this is for statements, `update(Account)` and upserts.
+        # The ORM counts by itself; `onupdate` is for statements: `update(Account)` and upserts.
         counted = table(cls.__tablename__, column("version", Integer)).c.version + 1
         return mapped_column(server_default=text("1"), onupdate=counted, sort_order=101)
 

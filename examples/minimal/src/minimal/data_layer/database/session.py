@@ -40,11 +40,11 @@ SessionType = TypeVar("SessionType", bound="ReadSession")
 
 logger = logging.getLogger(__name__)
 
-# The event loop itself keeps no task alive that nobody waits for any more.
+# The event loop alone does not keep a task alive that nobody waits for any more.
 _running: set[asyncio.Task[None]] = set()
 
-# stamina warns of every retry. An application that configures logging sees it; one that doesn't
-# shall not find it on its stderr.
+# stamina warns of every retry. An application that configures logging sees the warning; one that
+# doesn't must not find it on its stderr.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
@@ -59,13 +59,14 @@ class WriteSession(ReadSession):
         """Run `effect` once this transaction is committed and its connection is back in the pool.
 
         It never runs after a rollback. Effects run one after the other, before the block of the
-        transaction ends; they run to their end when the caller is cancelled meanwhile. Since the
-        transaction can't be undone any more, an error of an effect is logged and passes nowhere.
+        transaction ends; they run to their end even when the caller is cancelled. Since the
+        transaction can't be undone any more, an error of an effect is logged and not raised.
 
         Args:
             effect: called without arguments, for example to drop cached values.
-            or_unknown: run it also when the connection broke during COMMIT, so that nobody knows
-                whether the transaction took effect; for what does no harm when it didn't.
+            or_unknown: run it also when COMMIT was interrupted, by a broken connection or a
+                cancellation, so that nobody knows whether the transaction took effect; for effects
+                that do no harm when it didn't.
         """
         self.info.setdefault("after_commit", []).append((effect, or_unknown))
 
@@ -121,8 +122,8 @@ class Database:
         """A transaction in which the server refuses every write (SQLSTATE 25006).
 
         Args:
-            snapshot: all statements see the database as the first one did (REPEATABLE READ),
-                instead of each its own moment.
+            snapshot: all statements see the database as the first one did (REPEATABLE READ).
+                Without it, each statement sees the database at its own moment.
 
         Raises:
             The same errors as `transaction`.
@@ -142,10 +143,10 @@ class Database:
         """Run `work` in a SERIALIZABLE transaction, again and again while it collides with others.
 
         Each attempt has a new session. `work` must change nothing outside the database, since
-        it may run several times. Between two attempts lies a growing pause with jitter.
+        it may run several times. The pause between two attempts grows, with jitter.
 
         Args:
-            work: is given the session; what it returns is returned.
+            work: is given the session; its result is returned.
             attempts: how often `work` is run at most.
             timeout: seconds after which no further attempt begins.
 
@@ -211,12 +212,12 @@ class Database:
                         raise self._unreachable(error, committing=committing) from error
                     if timeout := _timeout(error):
                         raise timeout from error
-                    # SQLAlchemy's are translated already; this one is a driver cursor's.
+                    # SQLAlchemy's errors are translated already; this one is of a driver's cursor.
                     if violation := violation_of(error):
                         raise violation from error
                     raise
                 except BaseException:
-                    # A rollback that fails must not hide the error that it is for.
+                    # A rollback that fails must not hide the error that made it necessary.
                     try:
                         await session.rollback()
                     except SQLAlchemyError:
@@ -229,10 +230,10 @@ class Database:
         await _run_effects(session)
 
     def _engine_with(self, **options: Any) -> AsyncEngine:
-        """The engine, or one on its pool whose every transaction has these options."""
+        """The engine, or an engine on the same pool whose transactions all have these options."""
         key = tuple(sorted(options.items()))
         if key not in self._engines:
-            # Kept, since making one costs as much as a query.
+            # Kept, since making an engine costs as much as a query.
             self._engines[key] = self.engine.execution_options(**options)
         return self._engines[key]
 
@@ -263,15 +264,15 @@ class Database:
 
 async def _close(session: AsyncSession) -> None:
     if session.in_transaction():
-        # To its end when the caller is cancelled meanwhile, as SQLAlchemy's own block does it.
+        # Closes to the end even when the caller is cancelled, as SQLAlchemy's own block does.
         await asyncio.shield(asyncio.create_task(session.close()))
     else:
-        # A task costs as much as a small query, and here is nothing left to wait for.
+        # A task costs as much as a small query, and nothing is left to wait for here.
         session.sync_session.close()
 
 
 def _driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any] | None:
-    # Not by get_raw_connection, which costs a switch of greenlets for what is there already.
+    # get_raw_connection would cost a switch of greenlets, and the driver is there already.
     pooled = connection.sync_connection.connection if connection.sync_connection else None
     driver: psycopg.AsyncConnection[Any] | None = pooled.driver_connection if pooled else None
     return driver

@@ -17,8 +17,8 @@ class DatabaseSettings(Settings):
     Serves the standard's demands DL-PG-02 (pool limits) and DL-PG-03 (timeouts).
 
     Attributes:
-        url: `postgresql://user[:password]@host[:port]/name`; what its query names (`sslmode`,
-            `application_name`, `options` and whatever else libpq knows) wins over the fields below.
+        url: `postgresql://user[:password]@host[:port]/name`; parameters in its query (`sslmode`,
+            `application_name`, `options` and all others of libpq) win over the fields below.
         password: used when the URL holds none, so that the URL may stand in tracked files.
         pool_size: connections kept open.
         max_overflow: connections opened beyond `pool_size` under load, and closed afterwards.
@@ -29,8 +29,8 @@ class DatabaseSettings(Settings):
         connect_timeout: seconds for one attempt to connect.
         statement_timeout: seconds for one statement, enforced by the server; 0 is no limit.
         lock_timeout: seconds to wait for one lock, enforced by the server; 0 is no limit.
-        idle_in_transaction_timeout: seconds that a transaction may stand still before the server
-            ends its connection; 0 is no limit.
+        idle_in_transaction_timeout: seconds that a transaction may be idle before the server ends
+            its connection; 0 is no limit.
         transaction_pooler: the URL leads to a pooler that lends a server connection for one
             transaction only (PgBouncer's `pool_mode = transaction`).
         application_name: what `pg_stat_activity` shows.
@@ -77,8 +77,8 @@ def _joined(value: str | tuple[str, ...] | None) -> str:
 
 
 def _fault(text: str) -> str | None:
-    # No sentence repeats any part of the value: a misplaced sign makes a piece of the password
-    # look like a host or a database.
+    # No sentence repeats any part of the value: a misplaced character makes a piece of the
+    # password look like a host or a database.
     try:
         url = make_url(text)
     except ArgumentError:

@@ -30,8 +30,8 @@ class NoSingleRow(DataLayerError):
 def statement(package: str, name: str) -> TextClause:
     """The statement in the file `name` that lies beside the modules of `package`.
 
-    Parameters are written `:name`, with a type `CAST(:name AS type)`, and bound by `fetch_all`,
-    `fetch_one` or `stream`.
+    Write a parameter as `:name`, or with a type as `CAST(:name AS type)`; `fetch_all`, `fetch_one`
+    and `stream` bind it.
 
     Args:
         package: usually `__package__`.
@@ -66,7 +66,7 @@ async def fetch_all(
         parameters: the values of the bound parameters.
 
     Raises:
-        RowMismatch: the columns are not the fields, or a value is not of its field's type.
+        RowMismatch: the columns do not fit the fields, or a value is not of its field's type.
     """
     result = await session.execute(statement, parameters)
     convert = _converter(row, tuple(result.keys()))
@@ -76,10 +76,10 @@ async def fetch_all(
 async def fetch_one(
     session: ReadSession, statement: Executable, row: type[Row], /, **parameters: Any
 ) -> Row:
-    """Run a statement that gives exactly one row; else as `fetch_all`.
+    """Run a statement that gives exactly one row; all else is as in `fetch_all`.
 
     Raises:
-        NoSingleRow: it gave none, or several.
+        NoSingleRow: the statement gave no row, or several.
         RowMismatch: as in `fetch_all`.
     """
     rows = await fetch_all(session, statement, row, **parameters)

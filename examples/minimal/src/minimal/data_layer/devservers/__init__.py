@@ -1,1 +1,1 @@
-"""Servers of a moment, for the demo and the tests: no production code imports them."""
+"""Throwaway servers for the demo and the tests: no production code imports them."""

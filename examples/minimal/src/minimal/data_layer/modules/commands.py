@@ -1,4 +1,4 @@
-"""The commands `modules add` and `modules remove`: what to do around the update that does it."""
+"""The commands `modules add` and `modules remove`: what to do before and after the update."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -69,13 +69,16 @@ def _on(name: str) -> list[str]:
 
 
 def _type(*modules: str) -> None:
-    """The whole list: an update removes the modules that it does not name."""
+    """Print the whole list of modules: an update removes the modules that it does not name."""
     typer.echo(f"Commit first, then type:\n  {update.UPDATE} -d 'modules=[{', '.join(modules)}]'")
     typer.echo("  uv sync")
 
 
 def _importers(project: Path, name: str) -> list[str]:
-    """What imports the module; of a folder that has its name, the folder, and who imports that."""
+    """A sentence for each file that imports the module, or imports a folder with its name.
+
+    A folder that has the module's name and imports the module gets one sentence as a whole.
+    """
     found = [
         one
         for one in source.imports(project)
@@ -107,7 +110,7 @@ def _folder(path: str, name: str) -> str:
 
 
 def _edits(project: Path, name: str) -> Iterator[str]:
-    """What the update would take away, of files that it manages."""
+    """A sentence for each file of the user, or managed file with edits, that the update removes."""
     layer = (Path(source.packages(project)) / PACKAGE / source.LAYER.name).as_posix()
     owned = (
         *(f"{layer}/{name}", f"{layer}/devservers/{name}.py", f"tests/data_layer/{name}"),

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """Something that lives, or stays.
+    """Something that the module leaves behind.
 
     Attributes:
-        sentence: what there is, and how it is dealt with.
-        lost: the update would lose or break it, so that it has to be dealt with before.
+        sentence: what there is, and how to deal with it.
+        lost: the update would lose or break it, so that somebody must deal with it before.
     """
 
     sentence: str

@@ -14,7 +14,7 @@ from ..project import PACKAGE
 
 LAYER = Path(__file__).parents[1]
 MODULES = ("timescaledb", "duckdb", "files", "redis")
-# What an answer of its own decides.
+# The parts that have an answer of their own.
 PARTS = (*MODULES, "http")
 # Where Python files are, beside the packages.
 FOLDERS = ("tests", "migrations", "scripts")
@@ -29,19 +29,19 @@ class Import:
     name: str
 
     def of(self, *packages: str) -> bool:
-        """Whether it is of one of these packages, or of something in it."""
+        """Whether the name is one of these packages, or something in one of them."""
         return f"{self.name}.".startswith(tuple(f"{package}." for package in packages))
 
 
 def is_on(part: str) -> bool:
-    """Whether a part of the layer is here; of one that was, compiled files may be left."""
+    """Whether a part of the layer is here; a removed part may have left compiled files."""
     return (LAYER / part / "__init__.py").is_file()
 
 
 def imports(project: Path) -> Iterator[Import]:
     """Every import in the project's Python files, those of the layer itself excluded.
 
-    A file that is no Python, for example since an update left conflicts in it, has none.
+    A file that is not valid Python, for example since an update left conflicts in it, has none.
     """
     for file in _python_files(project):
         path = file.relative_to(project).as_posix()
@@ -60,14 +60,14 @@ def imports(project: Path) -> Iterator[Import]:
 
 
 def packages(project: Path) -> str:
-    """The folder of the project's packages, relative to it; a dot for the project's own."""
+    """The folder of the packages, relative to the project; a dot for the project's own folder."""
     folder = LAYER.parents[1].resolve()
     inside = folder.is_relative_to(project.resolve())
     return folder.relative_to(project.resolve()).as_posix() if inside else "src"
 
 
 def dotted(project: Path, path: str) -> str:
-    """What is imported for a path of the project, a file's or a folder's."""
+    """The dotted name by which a file or a folder of the project is imported."""
     return path.removeprefix(f"{packages(project)}/").removesuffix(".py").replace("/", ".")
 
 
@@ -89,14 +89,14 @@ def _python_files(project: Path) -> Iterator[Path]:
 
 
 def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
-    """What an import names; of `from a import b` both, since `b` may be a module."""
+    """The dotted names of an import; `from a import b` gives `a.b`, since `b` may be a module."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
         return
     relative = "." * node.level + (node.module or "")
     try:
         base = resolve_name(relative, package)
-    except ImportError:  # it leads out of its package
+    except ImportError:  # the import leads out of its package
         return
     yield from (f"{base}.{alias.name}" for alias in node.names)
 

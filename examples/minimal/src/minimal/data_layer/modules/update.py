@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import git
 from ..project import ADOPTED
 
-# A project that adopted the layer may have another template, which has the other name.
+# A project that adopted the layer may have another template, which uses the other name.
 ANSWERS = ".copier-answers.data-layer.yml" if ADOPTED else ".copier-answers.yml"
 UPDATE = f"copier update -a {ANSWERS}" if ADOPTED else "copier update"
 _MARKER = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
@@ -38,7 +38,7 @@ def unfinished(project: Path) -> list[str]:
 
 
 def _listed(project: Path, *arguments: str) -> list[str]:
-    """Paths that git lists; none where there is no git, and so no update either."""
+    """Paths that git lists; none where there is no git, since no update runs there either."""
     if not git.is_repository(project):
         return []
     listed = git.answer(project, "ls-files", "-z", *arguments).split("\0")
@@ -46,7 +46,7 @@ def _listed(project: Path, *arguments: str) -> list[str]:
 
 
 def _rejected(project: Path) -> Iterator[str]:
-    """The files that Copier leaves beside those that it could not merge, ignored ones too."""
+    """The files that Copier leaves beside those that it could not merge; git may ignore them."""
     for folder, folders, names in os.walk(project):
         here = Path(folder)
         folders[:] = sorted({*folders} - _SKIPPED - ({"data"} if here == project else set()))
@@ -82,7 +82,7 @@ def edited_answers(project: Path) -> str:
 
 
 def digest(answers: str) -> str:
-    """The hash of the answers. Where the template is may change, so `_src_path` is left out."""
+    """The hash of the answers, without `_src_path`: the template may move to another place."""
     told = re.sub(r"^#.*\n", "", answers, flags=re.MULTILINE)
     told = re.sub(r"^_src_path:.*\n(?: .*\n)*", "", told, flags=re.MULTILINE)
     return hashlib.sha256(told.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Backup and recovery: the schedule's commands, a restore, and the drill that proves it.
 
-pgBackRest saves a database in production. PostgreSQL's own tools serve the exercise, where there is
-neither Docker nor pgBackRest. The drill and the checks are ours and know neither of the two.
+pgBackRest backs up a database in production. PostgreSQL's own tools serve an exercise, where there
+is neither Docker nor pgBackRest. The drill and the checks are our own code, for any tool.
 """
 
 from .adapters import tool_of

@@ -11,7 +11,7 @@ def tool_of(settings: BackupSettings) -> Tool:
     """The tool that the settings name.
 
     Raises:
-        RecoveryError: none, or one that is the provider's.
+        RecoveryError: the settings name no tool, or leave the backups to the provider.
     """
     match settings.tool:
         case "pgbackrest":

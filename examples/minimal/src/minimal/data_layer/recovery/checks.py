@@ -14,7 +14,7 @@ from .server import Archiving, Server, archiving, connected, describe
 from .settings import BackupSettings
 from .tool import Backup, Kind, Tool
 
-# An hour or two beyond the schedule: a run takes its time.
+# An hour or two more than the schedule's interval, since a backup takes time.
 FULL_AGE = timedelta(hours=26)
 INCREMENTAL_AGE = timedelta(hours=2)
 ARCHIVE_AGE = timedelta(minutes=5)
@@ -70,7 +70,7 @@ def _look() -> _Facts | Finding:
 
 
 def _of_provider(judge: Callable[[_Facts, Tool], Finding]) -> Judge:
-    """What can't be asked of a provider is the provider's to keep."""
+    """Judge the backups of our own tool; pass where the provider makes them: nobody can ask it."""
 
     def judge_ours(facts: _Facts) -> Finding:
         if facts.tool is None:

@@ -24,7 +24,7 @@ Folder = Annotated[Path, typer.Option(help="The data directory to fill; it must 
 
 
 def backup_commands(checks: Checks) -> typer.Typer:
-    """The group `backup`; `checks` are what the drill asks of the copy."""
+    """The group `backup`; the drill asks `checks` of its copy."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
     @group.command()
@@ -158,14 +158,14 @@ def _refuse(into: Path, holds: bool, overwrite: bool) -> None:
 
 
 def _gap(settings: BackupSettings, tool: Tool, backups: list[Backup]) -> list[str]:
-    """A sentence about the WAL that is missing; none when all is there."""
+    """A sentence about the WAL or the backup that is missing; none when nothing is."""
     if not backups:
         return ["There is no backup; type `backup run full`."]
     try:
         with connected(settings.connection()) as connection:
             of = (describe(connection), archiving(connection))
     except RecoveryError as error:
-        # In the night that it is needed there is no server.
+        # In the night when somebody needs a restore, there is no server.
         typer.echo(f"{error} The archive is judged without it.")
         names = gap(backups, tool.archive())
     else:

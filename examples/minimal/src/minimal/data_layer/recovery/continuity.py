@@ -1,4 +1,4 @@
-"""Whether the WAL reaches without a gap from the oldest backup to what the server wrote last."""
+"""Whether the archived WAL has no gap, from the oldest backup to what the server wrote last."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ def gap(
     server: Server | None = None,
     archiving: Archiving | None = None,
 ) -> list[str]:
-    """The names of the files that are missing; one backup at least is needed.
+    """The names of the files that are missing; `backups` must hold at least one backup.
 
-    What the server archived last counts too, where there is a server: nothing else would miss the
-    newest segment.
+    If there is a server, the file that it archived last is expected too: otherwise nobody would
+    notice that the newest segment is missing.
     """
     timeline = archive.timeline() if server is None else server.timeline
     last = "" if archiving is None else (archiving.last or "")[:24]

@@ -1,6 +1,6 @@
 """The restore drill: it proves on a private copy that what is backed up comes back, row by row.
 
-It knows no tool, only what every tool can do: `Tool`. Serves DL-BK-08.
+It knows no particular tool, only the protocol of all tools: `Tool`. Serves DL-BK-08.
 """
 
 import asyncio
@@ -46,20 +46,21 @@ def drill(
 ) -> Report:
     """Restore the newest backup to a point of now, on a private copy, and judge the copy.
 
-    Production is only read, and locked for milliseconds. The report is written however it ends.
+    In production the drill makes a restore point and switches the segment of WAL; the rest it only
+    reads, under locks of milliseconds. The report is written however the drill ends.
 
     Args:
-        checks: what the project asks of the copy, beside what every copy is asked.
+        checks: the project's own checks of the copy, beside those that every copy gets.
         scratch: the folder below which the copy is made; without it the system's temporary one.
         say: is told each step when it is done.
     """
     report = Report(tool.name, tool.exercise, datetime.now(UTC))
     folder = Path(tempfile.mkdtemp(prefix="drill-", dir=scratch))
-    folder.chmod(0o711)  # the server on it may be another user
+    folder.chmod(0o711)  # the server on it may run as another user
     try:
         _Drill(settings, tool, report, folder, say).go(checks)
     except RecoveryError:
-        pass  # the step that failed has said it
+        pass  # the step that failed has recorded the error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         reports.write(report, settings.report())
@@ -103,7 +104,7 @@ class _Drill:
 
     @contextmanager
     def _step(self, name: str, *, go_on: bool = False) -> Iterator[Callable[[str], None]]:
-        """Record how the block ended; a failure ends the drill, unless the others can `go_on`."""
+        """Record how the block ended; a failure ends the drill, unless `go_on` is set."""
         begun = time.monotonic()
         heard: list[str] = []
 
@@ -151,14 +152,14 @@ class _Drill:
         return f"It reaches from {start} to {end}."
 
     def _copy(self, running: ExitStack, target: Target, of: Server) -> ScratchServer:
-        """A copy that has recovered to that target, and stops with `running`."""
+        """Make a copy that has recovered to that target; its server stops with `running`."""
         folder = self._folder / target.kind
         folder.mkdir(mode=0o700)
         hand_over(folder, account(self._settings))
         with self._step(f"Restore ({target.kind})") as said:
             backup = choose(self._tool.backups(), target)
             self._report.backup = backup.label
-            # Another's copy may have left a newer timeline in the archive.
+            # A copy of somebody else may have left a newer timeline in the archive.
             self._tool.restore(folder, target, backup, timeline=of.timeline)
             said(f"From {backup.label}.")
         with self._step(f"Recovery ({target.kind})") as said:
@@ -211,7 +212,7 @@ class _Drill:
         return "Every page has its own."
 
     def _measure_loss(self, of: Server) -> None:
-        """What is lost with the server: a second restore, to the latest moment there is."""
+        """Measure what a lost server loses, by a second restore to the latest possible moment."""
         began = datetime.now(UTC)
         with ExitStack() as running:
             copy = self._copy(running, Target("latest"), of)
@@ -232,7 +233,7 @@ class _Drill:
 
 
 def _segment_of(taken: Manifest) -> str:
-    # Where the record ends; one that ends a segment does not need the next.
+    # `lsn` is where the record ends; a record that ends a segment does not need the next segment.
     size = taken.server.segment_size
     return wal.segment(taken.server.timeline, (wal.lsn(taken.lsn) - 1) // size, size)
 

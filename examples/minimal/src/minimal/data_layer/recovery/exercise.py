@@ -1,7 +1,7 @@
-"""PostgreSQL's own tools: to prove a restore where there is no pgBackRest; no backup system.
+"""Prove a restore by PostgreSQL's own tools, where there is no pgBackRest; no backup system.
 
 The repository is a folder on this machine: `wal/` with gzipped segments, and for each backup a
-folder with a description beside it, which comes last and makes it complete.
+folder with a description beside it. The description is written last and makes the backup complete.
 """
 
 import fcntl
@@ -82,7 +82,7 @@ class Exercise:
         )
 
     def _restore_command(self) -> str:
-        # A code above 125 stops the recovery; any other means that the WAL ends here.
+        # An exit code above 125 stops the recovery; any other means that the WAL ends here.
         folder = shlex.quote(str(self._wal)).replace("%", "%%")
         return f'f={folder}/%f.gz; [ -e "$f" ] || exit 1; gzip -dc "$f" > "%p" || exit 126'
 
@@ -91,7 +91,7 @@ class Exercise:
             present = self.backups()
             for left in self._folder.glob("2*"):
                 if left.is_dir() and left.name not in {backup.label for backup in present}:
-                    shutil.rmtree(left)  # of a run that was killed
+                    shutil.rmtree(left)  # a run that was killed left it
             prior = present[-1] if kind is Kind.INCREMENTAL and present else None
             self._refuse(kind, prior)
             started = datetime.now(UTC)
@@ -105,7 +105,7 @@ class Exercise:
                 [
                     program(self._settings, "pg_basebackup"),
                     *(f"--pgdata={folder}", f"--dbname={bare}", f"--label={label}"),
-                    # The WAL comes from the archive alone, or nothing would prove that it is there.
+                    # The WAL comes only from the archive; else nothing would prove it is there.
                     *("--wal-method=none", "--checkpoint=fast", "--no-password", "--no-sync"),
                     *base,
                 ],
@@ -128,7 +128,7 @@ class Exercise:
         with connected(self._settings.connection()) as connection:
             version, now = describe(connection).version // 10_000, archiving(connection)
         if now.mode == "off" or now.broken:
-            # pg_basebackup would wait for the archive without end.
+            # pg_basebackup would wait for the archive for ever.
             raise RecoveryError(
                 "The server's WAL does not reach the archive; type `backup prepare`."
                 " If that was done, read its log."
@@ -167,7 +167,7 @@ class Exercise:
                 (self._folder / f"{backup.label}{DESCRIPTION}").unlink()
                 shutil.rmtree(self._folder / backup.label)
         for file in self._wal.glob("*.gz"):
-            # As pg_archivecleanup does, whatever the timeline; histories stay.
+            # As pg_archivecleanup does, on every timeline; history files stay.
             if SEGMENT.fullmatch(file.name[:24]) and file.name[8:24] < full[-1].start[8:]:
                 file.unlink()
 
@@ -211,7 +211,7 @@ class Exercise:
             shutil.copytree(parts[0], folder, dirs_exist_ok=True, symlinks=True)
         else:
             combine = program(self._settings, "pg_combinebackup")
-            folder.rmdir()  # pg_combinebackup makes it, and never links to what it read
+            folder.rmdir()  # pg_combinebackup makes it, and never links to the files that it read
             run(
                 [combine, "--no-sync", f"--output={folder}", *parts],
                 f"Putting together {len(parts)} backups",
@@ -220,7 +220,7 @@ class Exercise:
         if not takes_over:
             settings["archive_mode"] = "off"
         file = folder / "postgresql.auto.conf"
-        # A server that was restored once has the target of then in its backups.
+        # The backups of a server that was once restored hold the target of that restore.
         lines = file.read_text(encoding="utf-8").splitlines()
         lines = [line for line in lines if not line.startswith(("recovery_target", "restore_com"))]
         for name, value in settings.items():

@@ -1,7 +1,8 @@
 """An exact manifest of a database under load: what a restore to one point must bring back.
 
-Two connections. The first shuts writers out of every table for the milliseconds in which the second
-takes its snapshot and the server writes a restore point; then the second counts and sums in peace.
+It needs two connections. The first locks writers out of every table for some milliseconds; in this
+time the second takes its snapshot, and the server writes a restore point. Then the second counts
+and sums the rows without a lock against writers.
 """
 
 import time
@@ -20,7 +21,7 @@ from .server import Server, connected, describe
 
 ATTEMPTS = 5
 
-# The application's tables: none of the system or an extension; a partitioned one as a whole.
+# The application's tables: none of the system or an extension; a partitioned table as a whole.
 _TABLES = """
     SELECT n.nspname::text, c.relname::text
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -45,7 +46,7 @@ _SPELLING = """
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """How many rows a table has, and the sum of their hashes, which no order changes."""
+    """How many rows a table has, and the sum of their hashes, whatever the order of the rows."""
 
     rows: int
     hash: str
@@ -56,9 +57,9 @@ class Manifest:
     """The database at one restore point.
 
     Attributes:
-        point: the name of the restore point, and `lsn` where it is in the WAL.
-        held: seconds for which writers were shut out.
-        revision: Alembic's, None where there is none.
+        point: the name of the restore point; `lsn` is its position in the WAL.
+        held: seconds for which writers were locked out.
+        revision: Alembic's revision; None where there is none.
         tables: the sums, by `schema.table`.
     """
 
@@ -75,7 +76,7 @@ def take(url: URL, point: str) -> Manifest:
     """Write the restore point `point`, and say what the database holds there.
 
     Raises:
-        RecoveryError: the role may not, or the tables are locked by others for too long.
+        RecoveryError: the role lacks the right, or others lock the tables for too long.
     """
     with connected(url) as lock, connected(url) as reader:
         reader.execute(_SPELLING)
@@ -143,7 +144,7 @@ def sums_of(connection: psycopg.Connection, tables: list[tuple[str, str]]) -> Ma
     """The sums of these tables.
 
     Raises:
-        RecoveryError: one can't be read, because a page of it is broken for example.
+        RecoveryError: a table can't be read, for example because one of its pages is broken.
     """
     found = {}
     for schema, table in tables:
@@ -163,7 +164,7 @@ def sums_of(connection: psycopg.Connection, tables: list[tuple[str, str]]) -> Ma
 
 
 def revision_of(connection: psycopg.Connection) -> str | None:
-    """Alembic's revision of that database; None without Alembic's table, or an empty one."""
+    """Alembic's revision of that database; None if Alembic's table is missing or empty."""
     row = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
     if row is None or row[0] is None:
         return None

@@ -1,7 +1,7 @@
-"""pgBackRest, by its command: what backs up a database in production.
+"""pgBackRest, called as a command: it backs up a database in production.
 
-Where it runs beside the server, in a container for example, BACKUP_COMMAND says how it is called,
-and a configuration there says what the variables say here.
+Where pgBackRest runs beside the server, in a container for example, BACKUP_COMMAND says how to call
+it, and a configuration there says what the variables say here.
 """
 
 import json
@@ -24,7 +24,7 @@ _WHOLE = re.compile(rf"({SEGMENT.pattern})-[0-9a-f]{{40}}(?:\.\w+)?")
 OTHER_ERROR = 99
 TYPES = {Kind.FULL: "full", Kind.INCREMENTAL: "incr"}
 
-# Where an object store refuses a request, it prints every header, then the answer in XML.
+# When an object store refuses a request, pgBackRest prints every header, then the answer in XML.
 _REFUSED = re.compile(r"HTTP request failed with (\d+)")
 _ANSWER = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
 _REMEDIES = (
@@ -105,7 +105,7 @@ class PgBackRest:
         )
 
     def _beside_server(self) -> dict[str, str]:
-        """How pgBackRest gets to the server, by a socket; elsewhere its configuration says so."""
+        """How pgBackRest reaches the server, by a socket; elsewhere its configuration says it."""
         if len(shlex.split(self._settings.command)) > 1:
             return {}
         url = self._settings.connection()
@@ -127,7 +127,7 @@ class PgBackRest:
 
     def _stanza(self) -> dict[str, Any]:
         said = self._call("Reading the repository", "info", "--output=json")
-        # Its messages hold bare line breaks; what went wrong is not in the exit code.
+        # Its messages hold bare line breaks; its exit code does not tell that something went wrong.
         found = json.loads(said, strict=False)
         for one in found:
             if one["name"] == self._settings.stanza:
@@ -189,11 +189,12 @@ class PgBackRest:
     def verify(self) -> list[str]:
         # Its exit code is 0 whatever it finds; its text is empty when all is well.
         verify = ("Reading the repository", "verify", "--output=text")
-        # Its warnings are of what an interrupted backup left; the next one uses or removes that.
+        # Its warnings are about leftovers of an interrupted backup; the next backup uses or removes
+        # them.
         said = self._call(*verify, PGBACKREST_LOG_LEVEL_CONSOLE="error").split()
         if not said:
             return []
-        # Only its log has the names.
+        # Only its log has the names of the files.
         log = self._call(*verify, PGBACKREST_LOG_LEVEL_CONSOLE="info")
         return [*re.findall(r"INFO: (invalid .+)", log), " ".join(said)]
 
@@ -212,7 +213,7 @@ class PgBackRest:
             stop = [f"--type={target.kind}", f"--target={target.value}", "--target-action=promote"]
         self._call(
             "Restoring",
-            # The restored server fetches its WAL by what is an argument here.
+            # The restored server fetches its WAL with the options that are arguments here.
             *("restore", f"--stanza={self._settings.stanza}", f"--pg1-path={folder}"),
             *(f"--set={backup.label}", archive),
             *(f"--target-timeline={timeline or 'latest'}", *stop),
@@ -220,12 +221,12 @@ class PgBackRest:
 
 
 def _reason(said: str) -> str:
-    """Why pgBackRest failed, and what to do if it is the object store or the way to it."""
+    """Why pgBackRest failed; and what to do, if the object store or the way to it is the cause."""
     reason = last_lines(said)
     if refused := _REFUSED.search(said):
         reason = f"the object store answers {refused[1]}"
         if answer := _ANSWER.search(said):
             reason += f", {': '.join(filter(None, answer.groups()))}"
     remedy = next((what for found, what in _REMEDIES if re.search(found, said)), "")
-    # Its own hints are about a repository that it has read.
+    # pgBackRest's own hints are about a repository that it has read.
     return f"{reason.partition(' HINT:')[0].rstrip('.')}. {remedy}" if remedy else reason

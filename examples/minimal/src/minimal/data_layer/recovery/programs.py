@@ -1,4 +1,4 @@
-"""Running PostgreSQL's programs and pgBackRest: where they are, as whom, and what they said."""
+"""Run PostgreSQL's programs and pgBackRest: where they are, as which user, and what they print."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ def program(settings: BackupSettings, name: str) -> str:
 
 
 def account(settings: BackupSettings) -> dict[str, Any]:
-    """The arguments of `subprocess` that run a program as the server's user, where root calls.
+    """The arguments of `subprocess` that run a program as the server's user, if root calls.
 
     Raises:
         RecoveryError: root runs this, and there is no such user.
@@ -51,14 +51,14 @@ def account(settings: BackupSettings) -> dict[str, Any]:
 
 
 def hand_over(folder: Path, owner: Mapping[str, Any]) -> None:
-    """Give what root wrote to the `account` that serves it."""
+    """Give the files that root wrote to the `account` of the server."""
     if owner:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, owner["user"], owner["group"], follow_symlinks=False)
 
 
 def last_lines(said: str) -> str:
-    """What a program says at its end, as one line."""
+    """The last lines that a program printed, as one line."""
     return " ".join(" ".join(said.splitlines()[-4:]).split())
 
 
@@ -70,14 +70,14 @@ def run(
     user: Mapping[str, Any] | None = None,
     reason: Callable[[str], str] = last_lines,
 ) -> str:
-    """What a program wrote to stdout.
+    """Run a program, and return what it wrote to stdout.
 
     Args:
         command: the program and its arguments; no secret may be among them.
-        doing: what is said while it runs, and when it fails.
+        doing: the words for the work, shown while the program runs and when it fails.
         env: variables beside those of this process.
         user: an `account` to run as.
-        reason: takes from the output of a program why it failed.
+        reason: finds in the output of a program why it failed.
 
     Raises:
         RecoveryError: it can't be run, or it failed; with the `reason`.
@@ -108,7 +108,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def libpq(url: URL) -> tuple[str, dict[str, str]]:
-    """A connection without its password, for a command line, and the variable that holds that."""
+    """The connection string without its password, and the variable that holds the password."""
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
     parts = conninfo_to_dict(text)
     password = parts.pop("password", None)

@@ -1,4 +1,4 @@
-"""A sign of life on stderr from whatever takes longer than two seconds."""
+"""A sign of life on stderr from any work that takes longer than two seconds."""
 
 import sys
 import threading

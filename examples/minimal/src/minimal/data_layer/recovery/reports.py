@@ -1,4 +1,4 @@
-"""What a drill proved: the JSON that the next one and the checks read, and a metric beside it."""
+"""What a drill proved: the JSON that the next drill and the checks read, and a metric beside it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -26,10 +26,10 @@ class Report:
     """What a drill proved.
 
     Attributes:
-        tool: who made the backup; `exercise` when that is no backup system.
-        recovery_seconds: the restore, the recovery and all that was looked at.
-        loss_seconds: what a server that is lost now takes with it: from its last archived commit
-            to the start of the restore.
+        tool: who made the backup; `exercise` is true when the tool is no backup system.
+        recovery_seconds: the time of the restore, the recovery and all checks of the copy.
+        loss_seconds: how much work is lost with the server, in seconds: from its last archived
+            commit to the start of the restore.
     """
 
     tool: str
@@ -48,7 +48,7 @@ class Report:
 
 
 def write(report: Report, target: Path) -> None:
-    """Replace the report at `target` and its metric; the last success stays known."""
+    """Replace the report at `target` and its metric; the time of the last success is kept."""
     success = report.started.isoformat() if report.ok else (read(target) or {}).get("last_success")
     whole = asdict(report) | {"ok": report.ok, "last_success": success}
     with replacing(target) as part:

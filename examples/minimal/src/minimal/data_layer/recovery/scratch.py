@@ -1,6 +1,7 @@
-"""A private server on a restored folder: it recovers, is looked at, and can reach nothing.
+"""A private server on a restored folder: it recovers, is checked, and can reach nothing.
 
-It listens on a socket in a closed folder alone, archives nothing, follows nobody and runs no jobs.
+It listens only on a socket in a private folder, archives nothing, follows no other server and runs
+no jobs.
 """
 
 import re
@@ -63,11 +64,11 @@ class ScratchServer:
 
     @property
     def log(self) -> str:
-        """What it said."""
+        """The messages of the server."""
         return (self._private / "log").read_text(encoding="utf-8", errors="replace")
 
     def url(self, database: str | None, user: str | None = None) -> URL:
-        """How to get in, as the superuser or as `user`; nobody is asked for a password."""
+        """The URL of the copy, as the superuser or as `user`; the copy asks for no password."""
         return URL.create(
             "postgresql+psycopg",
             user or self._superuser,
@@ -76,7 +77,7 @@ class ScratchServer:
         )
 
     def last_transaction(self) -> datetime | None:
-        """When the last transaction that it replayed was committed, by the server's own log."""
+        """When the last replayed transaction was committed; the server's own log says it."""
         found = _LAST.findall(self.log)
         return datetime.fromisoformat(found[-1].strip()) if found else None
 
@@ -88,11 +89,11 @@ def scratch_server(
     """Start a copy on the restored `folder` and wait until it has recovered; stop it at the end.
 
     Args:
-        of: the server that it is a copy of.
-        environment: what it needs to fetch WAL.
+        of: the server that was copied.
+        environment: the variables that the copy needs to fetch WAL.
 
     Raises:
-        RecoveryError: it ended instead; with the reason that it gave.
+        RecoveryError: the copy ended instead of recovering; the message has its reason.
     """
     owner = account(settings)
     private = Path(tempfile.mkdtemp(prefix="drill-"))
@@ -104,7 +105,7 @@ def scratch_server(
         options = {
             **_SHUT_OFF,
             **of.never_less,
-            # An extension must be loaded to read its tables, and must not do its jobs.
+            # An extension must be loaded to read its tables, but must not run its jobs.
             "shared_preload_libraries": of.preloaded or "",
             **dict.fromkeys(of.workers, "0"),
             "unix_socket_directories": str(private),
@@ -138,7 +139,7 @@ def scratch_server(
 
 
 def _wait(process: subprocess.Popen[bytes], server: ScratchServer) -> None:
-    """Wait until it takes writes: a server that has started may still end in its recovery."""
+    """Wait until the server takes writes: once started, it may still end in its recovery."""
     address = server.url("postgres").set(drivername="postgresql").render_as_string()
     while process.poll() is None:
         try:
@@ -153,7 +154,7 @@ def _wait(process: subprocess.Popen[bytes], server: ScratchServer) -> None:
     fatal = [
         line.partition("FATAL:")[2].strip()
         for line in lines
-        # What it tells a client that comes too early is not why it ended.
+        # What the server tells a client that comes too early is not the reason why it ended.
         if "FATAL:" in line and "FATAL:  the database system is" not in line
     ]
     reason = (fatal or lines or ["it said nothing"])[-1]

@@ -1,4 +1,4 @@
-"""What the living server says about itself, its WAL and its archive."""
+"""What the running server says about itself, its WAL and its archive."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from .errors import RecoveryError
 
-# A copy that has less of one of these can't replay what the server wrote.
+# A copy with a lower value of one of these can't replay what the server wrote.
 NEVER_LESS = (
     "max_connections",
     "max_locks_per_transaction",
@@ -58,9 +58,9 @@ class Server:
     """A server's identity, and what a copy of it must have in common with it.
 
     Attributes:
-        version: as 180006.
+        version: a number, as 180006.
         data_directory: None where the role may not see it.
-        never_less: settings of which a copy needs as much.
+        never_less: settings that must not be lower in a copy.
         workers: settings that let an extension run jobs; a copy must run none.
         segment_size: bytes of a segment of WAL.
         checksums: whether its pages have any.
@@ -81,12 +81,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Archiving:
-    """How the server's archiver fares.
+    """The state of the server's archiver.
 
     Attributes:
-        last: the file that was archived last, and `archived` when; None since a crash, which the
-            count does not survive, until the next.
-        failed_wal: the file that was refused last, and `failed` when.
+        last: the file that was archived last; `archived` says when. A crash resets the server's
+            statistics: then both are None until the next file.
+        failed_wal: the file that was refused last; `failed` says when.
     """
 
     wal_level: str
@@ -106,10 +106,10 @@ class Archiving:
 
 @contextmanager
 def connected(url: URL) -> Iterator[psycopg.Connection]:
-    """A connection in which each statement is a transaction, unless one is begun.
+    """A connection in which each statement is a transaction, unless the code begins one.
 
     Raises:
-        RecoveryError: it can't be made, or it broke.
+        RecoveryError: the connection can't be made, or it broke.
     """
     text = url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:
@@ -133,7 +133,7 @@ def connected(url: URL) -> Iterator[psycopg.Connection]:
 
 
 def describe(connection: psycopg.Connection) -> Server:
-    """What that server is."""
+    """The identity and the settings of that server."""
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_FACTS, {"never_less": list(NEVER_LESS)}).fetchone()
     assert row is not None  # noqa: S101 (two functions of one row each)
@@ -141,7 +141,7 @@ def describe(connection: psycopg.Connection) -> Server:
 
 
 def archive_by(url: URL, command: str, **more: str) -> bool:
-    """Let that server archive by `command`; says whether it does before it is restarted."""
+    """Let that server archive by `command`; returns whether it does so without a restart."""
     wanted = {"archive_mode": "on", "archive_command": command, "archive_timeout": "60s", **more}
     with connected(url) as connection:
         for name, value in wanted.items():
@@ -152,7 +152,7 @@ def archive_by(url: URL, command: str, **more: str) -> bool:
 
 
 def archiving(connection: psycopg.Connection) -> Archiving:
-    """How that server's archiver fares."""
+    """The state of that server's archiver."""
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_ARCHIVING).fetchone()
     assert row is not None  # noqa: S101 (a view of one row)

@@ -21,28 +21,28 @@ class BackupSettings(Settings):
     Attributes:
         tool: `pgbackrest`; `managed` when the provider does it; `exercise` for PostgreSQL's own
             tools, which prove that a restore works and are no backup system; `none` for a
-            database that may be lost. Not set at all, `check` fails.
+            database that may be lost. If it is not set, `check` fails.
         url: the connection of the role that backs up and drills; without it `DATABASE_URL`.
         password: used when `url` holds none.
-        repository: the folder of the backups and the WAL, without `s3_bucket`; with it, the prefix.
-        s3_bucket: a bucket instead of a folder; pgBackRest alone can use it, over HTTPS.
+        repository: the folder of the backups and the WAL; with `s3_bucket`, the prefix in it.
+        s3_bucket: a bucket instead of a folder; only pgBackRest can use it, over HTTPS.
         s3_endpoint: the host of the object store, and its port where that is not 443.
-        s3_region: its region.
-        s3_uri_style: where its addresses have the bucket; `path` for most stores of one's own.
-        s3_ca_file: the absolute path of the authority behind a certificate of one's own, in PEM.
+        s3_region: the region of the object store.
+        s3_uri_style: where an address names the bucket; `path` for most self-hosted stores.
+        s3_ca_file: the absolute path of your own certificate authority's certificate, in PEM.
         s3_key: the access key.
-        s3_key_secret: the secret that belongs to it.
+        s3_key_secret: the secret that belongs to the key.
         encryption_secret: encrypts the repository (AES-256); whoever loses it loses the backups.
         stanza: pgBackRest's name for this database in the repository.
         command: how pgBackRest is called, with its arguments.
         retention_days: days back to which any moment can be restored; at least 7.
         postgres_bin: the folder of PostgreSQL's programs, in the version of the server; without
             it they are looked for in the PATH.
-        system_user: as whom the server runs on this machine; asked only where root calls.
+        system_user: the user that runs the server on this machine; read only when root calls.
         drill_report: where the drill writes its JSON; a metric of the same name in `.prom` is
             beside it, for the textfile collector of Prometheus.
         restored_on: the day on which a person last restored the provider's backup and looked at
-            the data; for `managed` alone.
+            the data; only for `managed`.
     """
 
     model_config = SettingsConfigDict(env_prefix="BACKUP_")

@@ -1,4 +1,4 @@
-"""What the drill, the checks and the commands ask of whatever makes the backups."""
+"""What the drill, the checks and the commands ask of the tool that makes the backups."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class Backup:
 
     Attributes:
         label: its name in the repository.
-        prior: the label of the one that it builds on; None for a full one.
+        prior: the label of the backup that it builds on; None for a full backup.
         started: when it began, with a time zone.
         stopped: the earliest moment to which it can be restored, with a time zone.
         start: the first segment of WAL that a restore of it needs.
-        stop: the last segment without which it is not consistent.
+        stop: the last segment that a restore needs to be consistent.
         size: bytes in the repository.
     """
 
@@ -47,7 +47,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Up to where a restore goes: a moment, the name of a restore point, or all there is."""
+    """Where a restore stops: at a moment, at a named restore point, or at the end of the WAL."""
 
     kind: Literal["time", "name", "latest"]
     value: str = ""
@@ -72,7 +72,7 @@ class Target:
         return cls("time", moment.isoformat(sep=" "))
 
     def settings(self, timeline: int | None = None) -> dict[str, str]:
-        """PostgreSQL's settings that stop a recovery there, on the newest timeline or this one."""
+        """PostgreSQL's settings that stop a recovery there, on `timeline` or the newest one."""
         stop = {} if self.kind == "latest" else {f"recovery_target_{self.kind}": self.value}
         return stop | {
             "recovery_target_timeline": str(timeline or "latest"),
@@ -87,22 +87,22 @@ class Tool(Protocol):
     exercise: bool
 
     def backups(self) -> list[Backup]:
-        """The complete ones, the oldest first."""
+        """The complete backups, the oldest first."""
 
     def archive(self) -> Archive:
         """The WAL that is kept."""
 
     def encrypted(self) -> bool:
-        """Whether what lies in the repository can't be read without a key."""
+        """Whether nobody can read the repository without a key."""
 
     def prepare(self) -> str:
-        """Make the server archive into the repository; says what is left to do."""
+        """Make the server archive into the repository; returns what is left to do."""
 
     def run(self, kind: Kind) -> Backup:
         """Make a backup, and drop what the retention needs no more."""
 
     def verify(self) -> list[str]:
-        """Read every byte that is kept; a sentence for each file that is not as it was written."""
+        """Read every byte that is kept; returns a sentence for each file that has changed."""
 
     def restore(
         self,
@@ -115,11 +115,12 @@ class Tool(Protocol):
     ) -> None:
         """Fill the empty folder; a server that starts there recovers to the target, then promotes.
 
-        What is in the folder belongs to the server's user then.
+        The files in the folder then belong to the server's user.
 
         Args:
-            timeline: go along this one, not the newest in the archive.
-            takes_over: archive as the lost server did, from the promotion on; or nothing at all.
+            timeline: follow this timeline, not the newest one in the archive.
+            takes_over: the restored server archives as the lost one did, from the promotion on;
+                otherwise it archives nothing.
         """
 
     def environment(self) -> Mapping[str, str]:
@@ -130,7 +131,7 @@ def choose(backups: Sequence[Backup], target: Target, label: str | None = None) 
     """The backup from which a restore to that target begins.
 
     Raises:
-        RecoveryError: there is none of that label, or none that is old enough.
+        RecoveryError: no backup has that label, or none is old enough.
     """
     if label is not None:
         for backup in backups:

@@ -17,8 +17,8 @@ class Archive:
     """What the archive holds.
 
     Attributes:
-        segments: names of whole segments, 24 digits each; files that only begin so, such as
-            `….00000028.backup` and `….partial`, are none.
+        segments: names of whole segments, 24 digits each; files whose names only begin so, such
+            as `….00000028.backup` and `….partial`, are not among them.
         histories: the text of each timeline's history file.
     """
 
@@ -36,7 +36,7 @@ def timeline_of(name: str) -> int:
 
 
 def position(name: str, size: int = SIZE) -> int:
-    """How many segments of WAL were written before the one of that name."""
+    """How many segments of WAL were written before the segment of that name."""
     return int(name[8:16], 16) * (2**32 // size) + int(name[16:24], 16)
 
 
@@ -53,9 +53,9 @@ def lsn(text: str) -> int:
 
 
 def missing(archive: Archive, start: str, end: str, size: int = SIZE) -> list[str]:
-    """The names of the files without which nobody gets from segment `start` to segment `end`.
+    """The missing files among those that a recovery needs from segment `start` to segment `end`.
 
-    Both are names. Of a segment in which the timeline switched, the newer timeline's is needed.
+    Both are names. If the timeline switched in a segment, the newer timeline's segment is needed.
     """
     newest = timeline_of(end)
     if newest > 1 and newest not in archive.histories:
@@ -64,7 +64,7 @@ def missing(archive: Archive, start: str, end: str, size: int = SIZE) -> list[st
     if newest > 1:
         lines = [line.split() for line in archive.histories[newest].splitlines() if line.strip()]
         steps = [(int(line[0]), lsn(line[1]) // size) for line in lines if line[0].isdigit()]
-        # Each line names a timeline and where it was left, which is where the next one begins.
+        # Each line names a timeline and the position where it ended: there the next one begins.
         names = [step[0] for step in steps[1:]] + [newest]
         begins = [(steps[0][0], 0)] if steps else []
         begins += [(name, step[1]) for name, step in zip(names, steps, strict=True)]

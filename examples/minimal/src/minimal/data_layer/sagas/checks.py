@@ -10,7 +10,7 @@ from ..project import COMMAND
 from .operating import Backlog, State, backlog, states
 from .outbox import TOPICS
 
-# Longer than that, somebody waits for what nobody does.
+# Seconds after which a saga or a message that is due counts as late.
 OVERDUE = 60.0
 DECLARE = "and name its module in __main__.py, as create_cli(declares=[…])."
 
@@ -28,7 +28,7 @@ def saga_checks(declare: Callable[[], None]) -> list[Check]:
         async with Database.open() as database, database.read_only() as session:
             facts = _Facts(await states(session), await backlog(session))
         if facts.sagas or facts.waiting:
-            declare()  # imports much, and nothing is judged by it otherwise
+            declare()  # imports much, so only if there is something to judge
         return facts
 
     asked = survey(ask)

@@ -108,9 +108,9 @@ def saga_commands(declare: Callable[[], None]) -> typer.Typer:
         result: Annotated[str, typer.Option(help="What the step returned, as JSON.")] = "null",
         undo: Annotated[bool, typer.Option("--undo", help="Compensate it instead.")] = False,
     ) -> None:
-        """Say that a person did what a parked saga hangs at; it goes on in its direction.
+        """Say that a person did the step at which a saga is parked; the saga then goes on.
 
-        On its way forward the step counts as done, on its way back as undone.
+        If the saga goes forward, the step counts as done; if it compensates, as undone.
         """
         declare()
         try:
@@ -178,7 +178,7 @@ def outbox_commands(declare: Callable[[], None]) -> typer.Typer:
     def retry(
         ids: Annotated[list[int] | None, typer.Argument(help="Which; all without.")] = None,
     ) -> None:
-        """Deliver parked messages again; their keys go on behind them."""
+        """Deliver parked messages again, and after them the messages that wait behind them."""
 
         async def work(session: WriteSession) -> None:
             typer.echo(f"{await operating.redeliver(session, ids or []):,} are due again.")
@@ -218,7 +218,7 @@ async def _with_table(
 
 def _serve(work: Work, model: Model) -> None:
     settings = load(DatabaseSettings)
-    # What overflows the pool is closed after each transaction, and made again for the next.
+    # Connections beyond the pool are closed after each transaction, and opened again for the next.
     both = {"pool_size": settings.pool_size + settings.max_overflow, "max_overflow": 0}
 
     async def opened() -> None:
@@ -233,7 +233,7 @@ def _serve(work: Work, model: Model) -> None:
 def _counting(registry: Any, database: Database) -> AbstractAsyncContextManager[None]:
     if registry is None:
         return nullcontext()
-    # It imports prometheus-client, for which no other command shall wait.
+    # Imported here: it imports prometheus-client, for which no other command should wait.
     from .metrics import saga_metrics
 
     return saga_metrics(registry, lambda: database)

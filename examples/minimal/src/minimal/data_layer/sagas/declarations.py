@@ -33,7 +33,7 @@ SAGAS: "dict[tuple[str, int], Saga[Any]]" = {}
 
 
 class Undo(enum.Enum):
-    """What stands in the place of a compensation."""
+    """Why a step has no compensation."""
 
     NOTHING = "the step leaves nothing behind that must be undone"
     IMPOSSIBLE = "past this step the saga only goes forward, and is parked where it can't"
@@ -44,11 +44,11 @@ class StepCall(Generic[Arguments]):
     """What a step is given.
 
     Attributes:
-        saga_id: of the saga.
+        saga_id: the id of the saga.
         key: the same in every attempt of this step and in its compensation: hand it to the service
             as its idempotency key.
-        arguments: those that the saga was started with.
-        attempt: counts from 1 since the last progress.
+        arguments: the arguments that the saga was started with.
+        attempt: the number of this attempt, from 1 on since the saga's last progress.
     """
 
     saga_id: UUID
@@ -73,8 +73,8 @@ class UndoCall(StepCall[Arguments]):
     """What a compensation is given.
 
     Attributes:
-        known: the step surely took effect, and has a result. Where False nobody knows: undo it by
-            its key, and let the service remember that it is cancelled.
+        known: whether the step surely took effect, and has a result. If False, nobody knows: undo
+            it by its key, and let the service remember that it is cancelled.
     """
 
     known: bool = False
@@ -88,7 +88,7 @@ RemoteUndo: TypeAlias = Callable[[UndoCall[Arguments]], Coroutine[Any, Any, None
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step(Generic[Arguments, Result]):
-    """A declared step, by the name of its function; its fields are the arguments of `remote`."""
+    """A declared step, named after its function; its fields are the arguments of `remote`."""
 
     name: str
     is_local: bool
@@ -104,7 +104,7 @@ class Step(Generic[Arguments, Result]):
         """The result as JSON.
 
         Raises:
-            TypeError: it is not of the type that the function says it returns.
+            TypeError: the result is not of the type that the function says it returns.
         """
         try:
             return self.adapter.dump_python(result, mode="json", warnings="error")
@@ -112,10 +112,10 @@ class Step(Generic[Arguments, Result]):
             raise TypeError(f"{self.name} does not return what its annotation says") from error
 
     def read(self, stored: Any) -> Result:
-        """The result that `write` made JSON of.
+        """The result, from the JSON that `write` made of it.
 
         Raises:
-            InvalidSaga: it is no longer of this type.
+            InvalidSaga: the JSON no longer fits this type.
         """
         try:
             return self.adapter.validate_json(json.dumps(stored))
@@ -130,13 +130,13 @@ class Saga(Generic[Arguments]):
     `migrations/env.py` imports it, so that autogenerate makes its tables.
 
     Args:
-        name: lasting, such as `market.booking`.
-        arguments: the model of what it is started with. It is stored as plain JSON: no secrets.
-        version: count it up when steps come, go or change their meaning, and keep the old one in
-            the code until no saga of it runs any more.
+        name: a lasting name, such as `market.booking`.
+        arguments: the model of its arguments. They are stored as plain JSON: no secrets.
+        version: count it up when steps are added, removed or change their meaning, and keep the
+            old version in the code until no saga of it runs any more.
 
     Raises:
-        InvalidSaga: a name or version that is wrong or taken, or arguments that are no model.
+        InvalidSaga: the name or version is wrong or taken, or `arguments` is not a model.
     """
 
     def __init__(self, name: str, arguments: type[Arguments], *, version: int = 1) -> None:
@@ -156,7 +156,7 @@ class Saga(Generic[Arguments]):
     ) -> Callable[[LocalStep[Arguments, Result]], Step[Arguments, Result]]:
         """Declare a step whose writes commit together with its record.
 
-        A `Violation` that it raises is a refusal, since a row that breaks a rule breaks it again.
+        A `Violation` that it raises counts as a refusal: the row would break the same rule again.
         The arguments are those of `remote`.
 
         Raises:
@@ -181,9 +181,9 @@ class Saga(Generic[Arguments]):
             attempts: how often it is tried before the saga turns back.
             backoff: seconds before the second attempt; doubled for each further one, up to an hour.
             timeout: seconds for one attempt, and for one of its compensation.
-            undo_after: seconds to wait before a call whose outcome nobody knows is undone. For a
-                service that forgets the cancel of a key it does not know: the longest time that it
-                may work on a request.
+            undo_after: seconds to wait before a call whose outcome nobody knows is undone. Some
+                services do not remember that an unknown key was cancelled: for them, give the
+                longest time that the service may work on a request.
 
         Raises:
             InvalidSaga: the step can't work.
@@ -198,7 +198,7 @@ class Saga(Generic[Arguments]):
         A worker takes it after the commit.
 
         Raises:
-            KeyReused: the key has started one with other arguments.
+            KeyReused: the key has started a saga with other arguments.
             InvalidSaga: it has no steps, or the key is too long.
         """
         if not self.steps:
@@ -224,7 +224,7 @@ class Saga(Generic[Arguments]):
         return UUID(str(row["id"]))
 
     def call(self, row: SagaRow, step: Step[Arguments, Any]) -> StepCall[Arguments]:
-        """What the step is given now, or its compensation where the saga goes back.
+        """What the step is given now, or its compensation if the saga goes back.
 
         Raises:
             InvalidSaga: the stored arguments do not fit the model any more.
@@ -284,7 +284,7 @@ class Saga(Generic[Arguments]):
 
 
 def check_name(kind: str, name: str, *, taken: bool) -> None:
-    """Raise `InvalidSaga` for a name of a saga or topic that is none, or that is taken."""
+    """Raise `InvalidSaga` if the name of a saga or topic is not valid, or is taken."""
     if not _NAME.fullmatch(name) or len(name) > 100:
         raise InvalidSaga(
             f"{name[:120]!r} is no name of a {kind}; write one like market.booking, of at most 100 "

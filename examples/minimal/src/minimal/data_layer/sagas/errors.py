@@ -16,14 +16,14 @@ class KeyReused(SagaError):
 
 
 class UnknownSaga(SagaError):
-    """There is no such saga, or it is in no state for what was asked."""
+    """There is no such saga, or its state does not allow what was asked."""
 
 
 class Refused(Exception):
-    """What a step raises when it surely had no effect and trying again is of no use.
+    """A step raises this when it surely had no effect and trying again does not help.
 
-    The saga is compensated, and the message is kept as its reason. Don't raise it where nobody
-    knows whether the service did it, as after a timeout or a 500.
+    The saga is compensated, and the message is kept as its reason. Don't raise it if nobody knows
+    whether the service did the work, as after a timeout or a 500.
     """
 
 

@@ -1,7 +1,7 @@
-"""The state machine: what a saga does next, and what follows from how that ended.
+"""The state machine: what a saga does next, and what follows from the outcome.
 
-It changes the rows and talks to nobody; whoever calls it holds the lock of the saga's row. All
-moments are the server's.
+It changes the rows and talks to nobody; its caller holds the lock of the saga's row. All times are
+those of the database server.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ UNDO_ATTEMPTS = 10
 LONGEST_PAUSE = 3600.0
 LONGEST_REASON = 1000
 
-# Of the code: trying again does not help, and a compensation would hide them.
+# Errors of the code: trying again does not help, and a compensation would hide them.
 MISTAKES = (
     *(TypeError, AttributeError, NameError, LookupError, AssertionError, NotImplementedError),
     *(ImportError, InvalidSaga, ArgumentError, InvalidRequestError, ProgrammingError),
@@ -43,7 +43,7 @@ class Hop:
         return isinstance(self.call, UndoCall)
 
     async def run(self, *session: Any) -> Any:
-        """Do it, a remote call within its timeout; what a step returns as JSON."""
+        """Do it, a remote call within its timeout; returns the result of a step as JSON."""
         what, step = ("undo" if self.is_undo else "step"), self.step
         kind = "saga_compensation" if self.is_undo else "saga_step"
         with (
@@ -59,7 +59,7 @@ class Hop:
 def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
     """What comes next; None when the saga has ended, is parked or must wait.
 
-    The call of a remote step is written down before it is made.
+    The call of a remote step is recorded before it is made.
     """
     row.updated_at = now
     if unknown := {one.name for one in row.steps} - {step.name for step in saga.steps}:
@@ -72,7 +72,7 @@ def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
                 row.status = "completed" if row.direction == "forward" else "compensated"
                 continue
             is_remote = row.direction == "forward" and not step.is_local
-            if row.attempts >= _most(row, step):  # the workers died in it so often
+            if row.attempts >= _most(row, step):  # that many workers died in it
                 reason = f"{step.name}: its last attempt did not end."
                 if is_remote:
                     _turn_back(saga, row, reason, now)
@@ -90,7 +90,7 @@ def plan(saga: Saga[Any], row: SagaRow, now: datetime) -> Hop | None:
 
 
 def current(saga: Saga[Any], row: SagaRow) -> Step[Any, Any] | None:
-    """The step that is to be done, or undone on the way back; None where all is."""
+    """The next step to do, or to undo on the way back; None if none is left."""
     states = {one.name: one.state for one in row.steps}
     if row.direction == "forward":
         return next((step for step in saga.steps if states.get(step.name) != "done"), None)
@@ -99,7 +99,7 @@ def current(saga: Saga[Any], row: SagaRow) -> Step[Any, Any] | None:
 
 
 def succeed(row: SagaRow, hop: Hop, result: Any, now: datetime) -> None:
-    """Write down that it went well; `result` is JSON."""
+    """Record that the hop succeeded; `result` is JSON."""
     record = _record(row, hop.step.name, now)
     if hop.is_undo:
         record.state = "undone"
@@ -109,7 +109,7 @@ def succeed(row: SagaRow, hop: Hop, result: Any, now: datetime) -> None:
 
 
 def fail(saga: Saga[Any], row: SagaRow, hop: Hop, error: Exception, now: datetime) -> None:
-    """Write down that it failed: the saga tries again later, turns back, or is parked."""
+    """Record that the hop failed: the saga tries again later, turns back, or is parked."""
     step = hop.step
     reason = f"{step.name}: {type(error).__name__}: {error}".replace("\0", "")[:LONGEST_REASON]
     row.reason, row.updated_at = reason, now
@@ -119,7 +119,7 @@ def fail(saga: Saga[Any], row: SagaRow, hop: Hop, error: Exception, now: datetim
         _park(row, reason)
     elif not hop.is_undo and (refused or is_last):
         record = row.step(step.name)
-        # After an attempt whose outcome nobody knows, a refusal is no proof.
+        # A refusal proves nothing if nobody knows the outcome of an earlier attempt.
         if refused and record is not None and record.attempts == 1:
             record.state, record.updated_at = "refused", now
         _turn_back(saga, row, reason, now)
@@ -129,7 +129,7 @@ def fail(saga: Saga[Any], row: SagaRow, hop: Hop, error: Exception, now: datetim
 
 
 def reopen(row: SagaRow, hop: Hop, now: datetime) -> bool:
-    """Undo a step once more whose call may have taken effect after its worker lost the saga."""
+    """Let a step be undone once more: its call may have taken effect after the lease was lost."""
     if hop.is_undo or row.direction == "forward":
         return False  # whatever undoes the step comes after this effect
     record = _record(row, hop.step.name, now)
@@ -141,13 +141,13 @@ def reopen(row: SagaRow, hop: Hop, now: datetime) -> bool:
 
 
 def resume(row: SagaRow, now: datetime) -> None:
-    """Let a worker go on with it in its direction, with all attempts."""
+    """Let a worker go on with the saga in its direction, with all attempts."""
     row.status, row.attempts, row.due_at, row.updated_at = "active", 0, now, now
     row.epoch += 1
 
 
 def turn_back(saga: Saga[Any], row: SagaRow, now: datetime) -> bool:
-    """Let a saga that a person gives up compensate what it did; False where it can't."""
+    """Let a saga that a person gives up compensate what it did; False if it can't."""
     if row.direction == "backward" or _is_bound(saga, row):
         return False
     resume(row, now)
@@ -170,7 +170,7 @@ def settle(saga: Saga[Any], row: SagaRow, result: Any, now: datetime) -> str | N
 
 
 def _most(row: SagaRow, step: Step[Any, Any]) -> int:
-    """How often it is tried, in the direction in which the saga goes."""
+    """How often the step is tried, in the direction in which the saga goes."""
     return step.attempts if row.direction == "forward" else UNDO_ATTEMPTS
 
 

@@ -14,7 +14,7 @@ from .declarations import SAGAS
 from .operating import Backlog, State, backlog, states
 from .outbox import TOPICS
 
-# A scrape must not wait for the database, and many that scrape must not ask it often.
+# A scrape must not wait for the database, and many scrapers must not ask it often.
 EVERY = 15.0
 
 
@@ -25,8 +25,8 @@ async def saga_metrics(
     """Count sagas and messages every 15 seconds.
 
     Args:
-        registry: has the counts meanwhile.
-        opened: the database, once it is there.
+        registry: has the counts while the block lasts.
+        opened: returns the database, once it is open.
     """
     if not SAGAS and not TOPICS:
         yield
@@ -39,7 +39,7 @@ async def saga_metrics(
     finally:
         registry.unregister(collector)
         counting.cancel()
-        # It has a connection of a pool that is closed next.
+        # The task may hold a connection of the pool, which is closed next.
         await asyncio.gather(counting, return_exceptions=True)
 
 

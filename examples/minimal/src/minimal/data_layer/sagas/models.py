@@ -1,7 +1,7 @@
 """The three tables: sagas, their steps, and the outbox.
 
-They belong to the application's metadata once something is declared that needs them, so that
-autogenerate makes them with the first declared saga or topic, and no sooner.
+They join the application's metadata when a saga or topic is declared, so that autogenerate makes
+them with the first of these, and no sooner.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ StepState = Literal["begun", "done", "refused", "undone"]
 
 
 class Own(Base):
-    """Base of these tables, apart from the application's until they are declared."""
+    """Base of these tables, with metadata of its own until they are declared."""
 
     __abstract__ = True
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
@@ -33,12 +33,13 @@ class SagaRow(Own):
 
     Attributes:
         direction: backward once compensations run; it never turns forward again.
-        epoch: counts who has it. A worker writes only under the epoch of its own claim.
+        epoch: counts who has it: it grows with each claim, and when a worker or a person lets it
+            go on. A worker writes only under the epoch of its own claim.
         attempts: at the current step, since the last progress or a person's retry.
         due_at: when a worker may take it; while one has it, the end of its lease.
         reason: what went wrong last.
-        note: what a person wrote who resolved it.
-        request_id: of the request that started it.
+        note: what the person wrote who resolved it.
+        request_id: the id of the request that started it.
     """
 
     __tablename__ = "sagas"
@@ -79,7 +80,7 @@ class StepRow(Own):
     Attributes:
         state: begun (nobody knows whether it took effect), done, refused (it surely had none) or
             undone.
-        attempts: calls of a remote step, those included of which nobody knows how they ended.
+        attempts: calls of a remote step, including those whose outcome nobody knows.
         result: what it returned, as JSON.
     """
 
@@ -102,8 +103,8 @@ class OutboxRow(BigIntKey, Own):
     """A message that was committed and is not delivered yet; delivering deletes it.
 
     Attributes:
-        parked: it failed so often that a person must look; its key waits behind it.
-        request_id: of the request that published it.
+        parked: it failed so often that a person must look; later messages of its key wait.
+        request_id: the id of the request that published it.
     """
 
     __tablename__ = "outbox_messages"
@@ -124,7 +125,7 @@ def declare(*models: type[Own]) -> None:
     """Make the tables of these models part of the application's metadata.
 
     Raises:
-        InvalidSaga: the application has a table of that name itself.
+        InvalidSaga: the application has another table of that name.
     """
     for model in models:
         own = Own.metadata.tables[model.__tablename__]

@@ -1,4 +1,4 @@
-"""What a person or a check does with sagas and messages that are there already."""
+"""What a person or a check does with existing sagas and messages."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class State(NamedTuple):
     """How many sagas of one name, version and status there are.
 
     Attributes:
-        late: seconds for which the one that waits longest has been due.
+        late: for how many seconds the saga that waits longest has been due.
     """
 
     name: str
@@ -34,7 +34,7 @@ class State(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """How many messages of a topic wait or are parked, and for how many seconds the oldest has."""
+    """How many messages of a topic wait or are parked, and the age of the oldest in seconds."""
 
     topic: str
     waiting: int
@@ -49,7 +49,7 @@ async def has_table(session: ReadSession, model: type[SagaRow] | type[OutboxRow]
 
 
 async def states(session: ReadSession) -> list[State]:
-    """All sagas, counted; none where there is no table of them yet."""
+    """All sagas, counted; empty if their table does not exist yet."""
     if not await has_table(session, SagaRow):
         return []
     kind = (SagaRow.name, SagaRow.version, SagaRow.status)
@@ -59,7 +59,7 @@ async def states(session: ReadSession) -> list[State]:
 
 
 async def backlog(session: ReadSession) -> list[Backlog]:
-    """The messages that are not delivered, by topic; none where there is no outbox yet."""
+    """The messages that are not delivered, by topic; empty if there is no outbox yet."""
     if not await has_table(session, OutboxRow):
         return []
     waiting, parked = (func.count().filter(one) for one in (~OutboxRow.parked, OutboxRow.parked))
@@ -79,7 +79,7 @@ async def find(session: ReadSession, status: Status | None, limit: int) -> Seque
 
 
 async def saga(session: ReadSession, saga_id: UUID) -> SagaRow:
-    """A saga with its steps; `UnknownSaga` where there is none."""
+    """A saga with its steps; raises `UnknownSaga` if there is none."""
     query = select(SagaRow).where(SagaRow.id == saga_id).options(selectinload(SagaRow.steps))
     row = await session.scalar(query)
     if row is None:
@@ -88,7 +88,7 @@ async def saga(session: ReadSession, saga_id: UUID) -> SagaRow:
 
 
 async def retry(session: WriteSession, saga_id: UUID) -> None:
-    """Let a parked saga go on where it stopped, with all attempts; or `UnknownSaga`."""
+    """Let a parked saga go on where it stopped, with all attempts, or raise `UnknownSaga`."""
     machine.resume(*await _parked(session, saga_id))
 
 
@@ -98,7 +98,7 @@ async def resolve(session: WriteSession, saga_id: UUID, note: str, result: Any =
     On its way forward the step counts as done, with `result`; on its way back as undone.
 
     Raises:
-        UnknownSaga: there is no parked one, it is not declared, or hangs at no step.
+        UnknownSaga: no parked saga has the id, the code does not declare it, or no step is left.
         InvalidSaga: the result is not of the step's type.
     """
     row, now = await _parked(session, saga_id)
@@ -111,7 +111,7 @@ async def resolve(session: WriteSession, saga_id: UUID, note: str, result: Any =
 
 
 async def give_up(session: WriteSession, saga_id: UUID, note: str) -> None:
-    """Let a parked saga that is on its way forward compensate what it did; or `UnknownSaga`."""
+    """Let a parked saga on its way forward compensate what it did, or raise `UnknownSaga`."""
     row, now = await _parked(session, saga_id)
     declared = SAGAS.get((row.name, row.version))
     if declared is None or not machine.turn_back(declared, row, now):
@@ -123,7 +123,7 @@ async def give_up(session: WriteSession, saga_id: UUID, note: str) -> None:
 
 
 async def redeliver(session: WriteSession, ids: Sequence[int]) -> int:
-    """Deliver parked messages again, all of them where no id is given; returns how many."""
+    """Deliver parked messages again, all of them if no id is given; returns how many."""
     chosen = update(OutboxRow).where(OutboxRow.parked)
     if ids:
         chosen = chosen.where(OutboxRow.id.in_(ids))

@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 10
 LONGEST_PAUSE = 300.0
-# A transaction that stands still for long is ended by the server.
+# Seconds. The server ends a transaction that is idle for long.
 LONGEST_TRANSACTION = 5.0
 
-# One statement: a writer that freezes between those of a pipeline would keep its keys locked.
+# One statement: a writer that froze between two statements of a pipeline would keep keys locked.
 _PUBLISH = text("""
     INSERT INTO outbox_messages (topic, key, payload, request_id)
     SELECT :topic, message ->> 0, message -> 1, CAST(:request_id AS text)
@@ -56,7 +56,7 @@ class Message:
         topic: the name of its topic.
         key: messages with one key keep their order.
         payload: JSON.
-        request_id: of the request that published it, if it was one.
+        request_id: the id of the request that published it, if a request did.
     """
 
     id: int
@@ -68,8 +68,8 @@ class Message:
 
 Deliver: TypeAlias = Callable[[Message], Awaitable[object]]
 Target: TypeAlias = Callable[[], AbstractAsyncContextManager[Deliver]]
-"""Opens what a relay needs to deliver, such as a connection, and yields the function that does so;
-an error of that function means that the message is to be delivered again."""
+"""Opens what a relay needs to deliver, such as a connection, and yields the function that delivers.
+If that function raises an error, the message is delivered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Topic:
     """A declared kind of message; `__main__.py` names its module in `create_cli(declares=[…])`.
 
     Attributes:
-        name: lasting, such as `market.fills`.
+        name: a lasting name, such as `market.fills`.
         to: where its messages go.
 
     Raises:
@@ -106,14 +106,14 @@ def calling(deliver: Deliver) -> Target:
 async def publish(session: WriteSession, topic: Topic, *, key: str, payload: Any) -> None:
     """Let a relay deliver this message if the transaction commits.
 
-    Until then it holds a lock on the key, so publish late in a transaction; several keys go through
-    `publish_all`.
+    The transaction locks the key until it ends, so publish late in a transaction. Use `publish_all`
+    for several keys.
 
     Args:
         session: the session of the transaction.
         topic: the kind of message.
         key: messages with one key are delivered in the order of their commits.
-        payload: what JSON can hold.
+        payload: anything that JSON can hold.
 
     Raises:
         LockTimeout: another transaction held the key for too long.
@@ -132,7 +132,7 @@ async def publish_all(
     for key in sorted({key for key, _ in given}):
         check_key(topic.name, key)
         # A message gets its id at once and is committed later: without the lock it could overtake
-        # an earlier one of its key. Sorted, so that two writers never wait for each other.
+        # an earlier one of its key. Keys are sorted, so that two writers never wait for each other.
         name = f"{topic.name}\n{key}"
         await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     parameters = {"topic": topic.name, "messages": json.dumps(given)}
@@ -145,8 +145,9 @@ async def run_relay(
 ) -> None:
     """Deliver what is committed to the declared topics until `stop` is set.
 
-    Any number may run. A database or a target that is down is waited for; a message that failed
-    ten times is parked, and its key waits for a person.
+    Any number of relays may run. A relay waits for a database that is down. A message that failed
+    ten times, in some nine minutes, is parked, also while its target is down; its key then waits
+    for a person.
 
     Raises:
         SagaError: no topic is declared.
@@ -178,8 +179,8 @@ async def run_relay(
 async def _relay(database: Database, deliver: dict[str, Deliver], settings: SagaSettings) -> bool:
     """Deliver some messages; False where none was due."""
     earlier = aliased(OutboxRow)
-    # The first of a key, locked, stands for the whole key: another relay passes over it, and sees
-    # no later message as the first one before this transaction has ended.
+    # The lock on the first message of a key stands for the whole key: another relay skips that
+    # message, and takes no later one for the first before this transaction has ended.
     heads = (
         select(OutboxRow.topic, OutboxRow.key)
         .where(

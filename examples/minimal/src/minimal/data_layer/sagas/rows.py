@@ -1,6 +1,6 @@
 """How a worker reads and writes the rows of a saga, in as few statements as possible.
 
-The rows are in no session, so that one transaction hands them to the next.
+The rows belong to no session, so that they can pass from one transaction to the next.
 """
 
 import json
@@ -13,8 +13,8 @@ from sqlalchemy.orm import joinedload
 from ..database import WriteSession
 from .models import SagaRow
 
-# Through the ORM it would be three statements, and each costs as much as the step's own. Of all
-# sagas at once, since no timeout of the server ends a transaction whose client freezes between two
+# The ORM would send three statements, and each costs as much as the step's own. One statement saves
+# all sagas, since no timeout of the server ends a transaction whose client freezes between two
 # statements of a pipeline.
 _SAVE = text("""
     WITH given AS (
@@ -48,7 +48,7 @@ _STEP = ("name", "state", "attempts", "result")
 
 
 async def hold(session: WriteSession, saga_id: UUID, epoch: int | None = None) -> datetime | None:
-    """Lock the saga; returns the server's time, or None where it has another epoch than this."""
+    """Lock the saga; returns the server's time, or None if the saga has another epoch."""
     found: datetime | None = await session.scalar(_HOLD, {"id": saga_id, "epoch": epoch})
     return found
 
@@ -62,7 +62,7 @@ async def read(session: WriteSession, saga_id: UUID) -> SagaRow:
 
 
 async def save(session: WriteSession, *rows: SagaRow) -> None:
-    """Write the sagas, and those of their steps that changed now."""
+    """Write the sagas, and those of their steps that have just changed."""
     given = [
         {name: getattr(row, name) for name in _COLUMNS}
         | {

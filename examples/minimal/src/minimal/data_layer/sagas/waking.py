@@ -21,14 +21,14 @@ class Alarm:
             self._loop.call_soon_threadsafe(self._rung.set)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until it rings, and no longer than that."""
+        """Wait until it rings, or for so many seconds at most."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._rung.wait(), seconds)
         self._rung.clear()
 
 
 async def ring_all() -> None:
-    """Ring every alarm of this process: the effect after a commit."""
+    """Ring every alarm of this process; called after a commit."""
     for alarm in list(_alarms):
         alarm.ring()
 

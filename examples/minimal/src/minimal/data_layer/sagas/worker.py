@@ -1,8 +1,9 @@
 """The worker: takes sagas that are due, and brings them on step by step.
 
-Whoever claims a saga counts its epoch up. A worker locks the row under its own epoch in every
-transaction in which it writes, so that records and local writes are fenced. A remote call can't
-be: it carries the same key, and one that ends after the lease was lost reopens the compensation.
+A worker that claims a saga counts its epoch up. It locks the row under its own epoch in every
+transaction in which it writes, so that records and local writes are fenced. A remote call can't be
+fenced: it carries the same key, and if it ends after the lease was lost, it reopens the
+compensation.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ async def run_worker(
 ) -> None:
     """Run the declared sagas until `stop` is set, then end the steps that run.
 
-    Any number may run, on any machine. A database that is down is waited for.
+    Any number of workers may run, on any machine. They wait for a database that is down.
 
     Raises:
         SagaError: no saga is declared.
@@ -58,8 +59,8 @@ class _Claim:
     """A saga that this worker has.
 
     Attributes:
-        row: what is committed of it, in no session; nobody else writes it under this epoch.
-        epoch: that of the claim.
+        row: its committed state, in no session; nobody else writes it under this epoch.
+        epoch: the epoch of the claim.
     """
 
     saga: Saga[Any]
@@ -99,7 +100,7 @@ class _Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
-        # In batches, since a claim for each saga would cost a third of what a worker gets done.
+        # Claim in batches: a claim for each saga would cost a third of a worker's throughput.
         if 2 * len(self._running) <= self._settings.concurrency:
             self._alarm.ring()
 
@@ -132,13 +133,13 @@ class _Worker:
         return claims
 
     def _plan(self, claim: _Claim, now: datetime) -> Hop | None:
-        """What this worker does next with it; None where it lets it go."""
+        """What this worker does next with the saga; None if it lets the saga go."""
         row = claim.row
         hop = None if self._stop.is_set() else machine.plan(claim.saga, row, now)
         if hop is not None:
             row.due_at = now + self._lease
             return hop
-        # A sign of life that is under way must not overwrite the end of a pause.
+        # A heartbeat that is under way must not overwrite the end of a pause.
         row.epoch += 1
         if row.status != "active":
             logger.info("Saga %s (%s) is %s.", row.id, row.name, row.status)
@@ -150,7 +151,7 @@ class _Worker:
     ) -> AsyncIterator[tuple[WriteSession, datetime]]:
         """A transaction that holds the lease, and writes the row at its end.
 
-        `afresh` reads the row again, after a transaction that changed it here and failed.
+        `afresh` reads the row again, after a failed transaction that changed it in memory.
         """
         async with self._database.transaction() as session:
             now = await hold(session, claim.row.id, claim.epoch)
@@ -204,8 +205,8 @@ class _Worker:
 
     async def _record(self, claim: _Claim, hop: Hop, result: Any) -> Hop | None:
         """Write down what a remote call returned, in one transaction with a local step after it."""
-        # In the first attempt alone: when a worker dies in the local step, the call is made again,
-        # and from then on the attempts at the local step must be counted for themselves.
+        # Only in the first attempt: when a worker dies in the local step, the call is made again,
+        # and from then on the attempts at the local step must be counted separately.
         is_first = claim.row.attempts == 1
         local: Hop | None = None
         try:
@@ -250,7 +251,7 @@ class _Worker:
             held = [(claim.row.id, claim.epoch) for claim in self._running.values()]
             if not held:
                 continue
-            # A row that is locked is in good hands: a local step holds it, or somebody claims it.
+            # Skip a row that is locked: a local step holds it, or another worker claims it.
             rows = select(SagaRow.id).where(
                 SagaRow.status == "active", tuple_(SagaRow.id, SagaRow.epoch).in_(held)
             )

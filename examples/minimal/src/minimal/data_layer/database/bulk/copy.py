@@ -35,12 +35,12 @@ async def copy_in(
     the server fill the columns that are left out; defaults in Python do not run.
 
     Args:
-        session: the session of the transaction; what is pending in it is flushed before.
+        session: the session of the transaction; its pending changes are flushed before.
         table: a table or a model.
         rows: tuples, mappings with the same keys throughout, or an Arrow stream.
         columns: the columns that are written, in the order of the tuples. Without it: the names of
             an Arrow stream, the keys of the first mapping, or, for tuples, all columns of the
-            table but generated and identity ones.
+            table except generated and identity columns.
         progress: is called with the number of rows sent so far, every few thousand rows.
 
     Returns:
@@ -115,18 +115,18 @@ async def copy_rows(
                     unfit = _unfit(driver, table, columns, batch, count, binary)
                     if unfit is None:
                         raise
-                    # What the driver says quotes the value.
+                    # The driver's message quotes the value.
                     raise unfit from None
                 count += len(batch)
                 if progress is not None:
                     progress(count)
-                # Rows from a list never wait, so no other task would get its turn.
+                # Rows from a list come without any await, so no other task would get its turn.
                 await asyncio.sleep(0)
     except psycopg.Error as error:
         place = error.diag.context or ""
         if violation := violation_of(error):
             raise refused(table, violation, place) from error
-        # The place quotes the row, of a load that ran out of time for example.
+        # The error's context quotes the row, for example when the load ran out of time.
         error.args = (error.diag.message_primary or str(error),)
         raise
     return count
@@ -155,7 +155,7 @@ def _unfit(
     count: int,
     binary: bool,
 ) -> RowRejected | None:
-    """Find the first row of a batch that doesn't fit; slow, so only when one is there."""
+    """Find the first row of a batch that doesn't fit; slow, so call it only when there is one."""
     names = [column.name for column in columns]
     for number, row in enumerate(batch, count + 1):
         where = f"Row {number} of the rows for {table.name} does not fit"

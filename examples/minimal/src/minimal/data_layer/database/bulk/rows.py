@@ -28,7 +28,7 @@ class ArrowStream(Protocol):
 
 Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row] | ArrowStream
 
-# Rows between two looks at the event loop: a few milliseconds.
+# Rows between two turns of the event loop: a few milliseconds.
 BATCH = 5_000
 
 
@@ -100,7 +100,7 @@ async def _arrow_batches(reader: Any, columns: Sequence[str]) -> AsyncIterator[l
         for name in columns:
             array = batch.column(name)
             if pyarrow.types.is_timestamp(array.type) and array.type.unit == "ns":
-                # Python and PostgreSQL count microseconds; the cast fails where that would lose.
+                # Python and PostgreSQL count microseconds; the cast fails where it loses digits.
                 array = array.cast(pyarrow.timestamp("us", array.type.tz))
             arrays.append(array)
         for start in range(0, batch.num_rows, BATCH):

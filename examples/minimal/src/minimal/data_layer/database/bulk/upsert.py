@@ -23,7 +23,7 @@ from .rows import Rows, source
 from .tables import identifier, joined, listed, table_of
 
 # A key of `MetaData.info`. There a module says, by the key of a table, which settings of the server
-# an upsert into it sets first.
+# an upsert into that table sets first.
 UPSERT_SETTINGS = "data_layer.upsert_settings"
 
 
@@ -47,13 +47,13 @@ async def upsert(
 ) -> Upserted:
     """Insert the rows whose key is new and update those that differ, by COPY and a staging table.
 
-    Of several rows with one key the last wins. A row that is the same already is not rewritten,
-    and locked only in a hypertable. An update does what the ORM's would: it counts
+    Of several rows with the same key, the last wins. A row that would not change is not rewritten,
+    and it is locked only in a hypertable. An update does what an update by the ORM does: it counts
     `version` up and sets `updated_at`. Objects that the session has loaded before are not
     refreshed.
 
     Args:
-        session: the session of the transaction; what is pending in it is flushed before.
+        session: the session of the transaction; its pending changes are flushed before.
         table: a table or a model.
         rows: as in `copy_in`.
         key: the columns of the primary key or of a unique constraint.
@@ -78,7 +78,7 @@ async def upsert(
             "to be updated."
         )
     driver, dialect = await driver_of(session)
-    # A name of its own, so that one transaction may hold several.
+    # Each staging table has a name of its own, so that one transaction may hold several.
     staging = f"staging_{uuid4().hex}"
     parts = {
         "target": identifier(target),
@@ -166,7 +166,7 @@ _INSERT_NEW = sql.SQL(
 )
 
 
-# The image comparison sees any difference, and works for types without an equality, as json.
+# `*<>` compares binary images: it sees any difference, also in types without equality, as json.
 _UPDATE_DIFFERENT = sql.SQL(
     "UPDATE {target} SET {assignments} FROM (SELECT staged.* FROM {staging} AS staged "
     "JOIN {target} ON {same_key} WHERE (ROW({old}))::record *<> (ROW({new}))::record "

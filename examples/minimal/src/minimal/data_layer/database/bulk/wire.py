@@ -1,4 +1,4 @@
-"""How values travel: the types of a COPY, and what keeps a binary form from changing a value."""
+"""How values are sent: the types of a COPY, and guards so that no binary form changes a value."""
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a COPY: what the server calls its type, and how its values get there."""
+    """One column of a COPY: what the server calls its type, and how its values are sent."""
 
     name: str
     type: str
@@ -47,7 +47,7 @@ async def columns_of(
             name,
             found[name][1],
             oid,
-            # The guards do for these what SQLAlchemy does value by value.
+            # For Boolean and LargeBinary the guards do what SQLAlchemy does value by value.
             _wall_clock
             if not types and found[name][0] == builtin["timestamp"].oid
             else None
@@ -60,7 +60,7 @@ async def columns_of(
     return columns, types is not None
 
 
-# A domain travels as the type below it.
+# A value of a domain is sent as the domain's base type.
 _TYPES = """
 WITH RECURSIVE columns (name, declared, type) AS (
     SELECT attname, format_type(atttypid, atttypmod), atttypid
@@ -74,7 +74,7 @@ SELECT name, oid, declared FROM columns JOIN pg_type ON oid = type WHERE typtype
 
 
 async def _binary_types(driver: Connection, oids: Sequence[int]) -> list[int] | None:
-    """The types as which to send in binary form; None when one has no such form that is safe."""
+    """The types to send in binary form; None when a column has no binary form that is safe."""
     text = builtin["text"].oid
     alike = {builtin["bpchar"].oid: text}
     if unknown := [oid for oid in oids if oid not in alike and not _has_dumper(driver, oid)]:
@@ -97,11 +97,11 @@ def _has_dumper(driver: Connection, oid: int) -> bool:
 
 
 # psycopg's binary dumpers trust their caller: a number too large for its column would be stored as
-# another number, a text as true. These guards look at one column of a batch at a time.
+# another number, and a text as true. Each guard looks at one column of a batch.
 def _packs_as(code: str) -> Callable[[list[Any]], None]:
     def guard(values: list[Any]) -> None:
         numbers = list(filter(None, values))
-        # The byte order asks for checks: without one, too large a float packs as infinity.
+        # With a byte order, struct checks; without one, too large a float packs as infinity.
         struct.pack(f"!{len(numbers)}{code}", *numbers)
 
     return guard
@@ -118,13 +118,13 @@ def _has_no_time(values: list[Any]) -> None:
 
 
 def _is_no_text(values: list[Any]) -> None:
-    # SQLAlchemy wraps what it takes for bytes.
+    # SQLAlchemy wraps a value that it takes for bytes.
     if any(isinstance(getattr(value, "obj", value), str) for value in values):
         raise TypeError("encode it to bytes first")
 
 
 def _wall_clock(moment: datetime) -> str:
-    # What a `timestamp` holds; as a datetime, the connection refuses it in its text form.
+    # The text of a `timestamp`: in text form, the connection refuses a datetime without a zone.
     if moment.tzinfo is not None:
         raise ValueError("its time zone would be lost")
     return moment.isoformat(" ")

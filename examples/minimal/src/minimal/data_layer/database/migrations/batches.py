@@ -14,7 +14,7 @@ from ..errors import lock_was_taken
 from .errors import MigrationError
 from .settings import MigrationSettings
 
-# Below `alembic`, whose messages `alembic.ini` shows.
+# A logger below `alembic`, since `alembic.ini` shows the messages of that one.
 log = logging.getLogger(f"alembic.{__name__}")
 
 _REPORT_EVERY = 5.0
@@ -32,17 +32,17 @@ def in_batches(
         )
 
     Serves DL-MIG-09. The batches follow the key, and each is a transaction of its own, so that no
-    row stays locked for long and autovacuum keeps up. After a failure the migration is simply run
-    again: let the WHERE leave out the rows that are done. What the migration did before is
-    committed, so give a data migration a file of its own. The application fills rows that
-    are inserted after the start.
+    row stays locked for long and autovacuum keeps up. After a failure, run the migration again:
+    let the WHERE leave out the rows that are done. What the migration did before the batches is
+    committed, so give a data migration a file of its own. The application fills the rows that it
+    inserts after the start.
 
-    A batch that meets a row which someone else has locked waits for `MIGRATION_LOCK_TIMEOUT` and
-    is tried again `MIGRATION_LOCK_ATTEMPTS` times in all. It doesn't skip the row: a data
-    migration that ends has done every row.
+    A batch that meets a row which someone else has locked waits for `MIGRATION_LOCK_TIMEOUT`. It
+    is tried `MIGRATION_LOCK_ATTEMPTS` times in all. It doesn't skip the row: a data migration that
+    ends has done every row.
 
     Args:
-        statement: SQL with the parameters `:first` and `:last`, the keys of the batch's ends.
+        statement: SQL with the parameters `:first` and `:last`, the batch's first and last key.
         of: the table that is cut into batches.
         key: a column with a unique index, of a type that can be ordered.
         size: rows in a batch.

@@ -25,8 +25,8 @@ class Postgresql(PostgresqlImpl):
     ) -> bool:
         """Whether the default in the database has another value than that of the model.
 
-        Alembic's comparison puts what a model says between quotes as it is, and asks for an
-        equality that json lacks: a quote or a JSON column ended the run.
+        Alembic's comparison puts the model's default between quotes without escaping it, and uses
+        an equality that json lacks. So a quote in a default, or a JSON column, ended the run.
         """
         found, declared = rendered_inspector_default, metadata_column.server_default
         if found is None or declared is None or found.startswith("nextval("):
@@ -51,7 +51,7 @@ class Postgresql(PostgresqlImpl):
     def render_type(
         self, type_: TypeEngine[Any], autogen_context: AutogenContext
     ) -> str | Literal[False]:
-        """How a revision names a type: an enum as one that is made already."""
+        """How a revision names a type; it names an enum as a type that exists already."""
         enum = enum_of(type_)
         if enum is None:
             return super().render_type(type_, autogen_context)

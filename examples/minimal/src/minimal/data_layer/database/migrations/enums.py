@@ -1,6 +1,7 @@
 """Enum types in autogenerate: made before the first column that has one, dropped after the last.
 
-By itself Alembic makes an enum type with every table, with no column, and drops none.
+Without this module, Alembic makes the enum type with every new table that uses it, makes none for
+a new column, and never drops one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,11 +40,11 @@ class EnumOp(MigrateOperation):
     create: bool
 
     def reverse(self) -> "EnumOp":
-        """What undoes it."""
+        """The operation that undoes this one."""
         return EnumOp(self.enum, not self.create)
 
     def to_diff_tuple(self) -> tuple[str, str]:
-        """What `alembic check` says of it."""
+        """What `alembic check` says of this operation."""
         return ("add_type" if self.create else "remove_type", str(self.enum.name))
 
 
@@ -55,14 +56,14 @@ def _render(context: AutogenContext, operation: EnumOp) -> str:
 
 
 def rendered(enum: postgresql.ENUM) -> str:
-    """The type as a revision names it in a column, which then makes no type by itself."""
+    """The type as a revision names it in a column; the column then makes no type by itself."""
     return "postgresql." + repr(
         postgresql.ENUM(*enum.enums, name=enum.name, schema=enum.schema, create_type=False)
     )
 
 
 def enum_of(kind: TypeEngine[Any]) -> postgresql.ENUM | None:
-    """The type of the server that `kind` is, if it is an enum."""
+    """The server's type for `kind`, if `kind` is an enum."""
     if isinstance(kind, Enum):
         found = kind.dialect_impl(_DIALECT)
         if isinstance(found, postgresql.ENUM) and found.name is not None:
@@ -73,9 +74,9 @@ def enum_of(kind: TypeEngine[Any]) -> postgresql.ENUM | None:
 def compare(
     context: AutogenContext, upgrade: UpgradeOps, schemas: set[str | None]
 ) -> PriorityDispatchResult:
-    """Add the enum types that the models use for the first time, and drop those of the last time.
+    """Add the enum types that the models begin to use, and drop those that they use no more.
 
-    One that has never been used by a table of the models is somebody else's.
+    An enum type that no table of the models has ever used, or that another table uses too, stays.
     """
     connection, models = context.connection, context.sorted_tables
     if connection is None:

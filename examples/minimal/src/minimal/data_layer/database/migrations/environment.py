@@ -27,7 +27,7 @@ from .errors import MigrationError
 from .naming import description
 from .settings import MigrationSettings
 
-# Below `alembic`, whose messages `alembic.ini` shows.
+# A logger below `alembic`, since `alembic.ini` shows the messages of that one.
 log = logging.getLogger(f"alembic.{__name__}")
 
 LOCK_KEY = zlib.crc32(b"alembic_version")
@@ -36,21 +36,21 @@ _POLL = 0.25
 
 
 def run_migrations(*target_metadata: MetaData) -> None:
-    """Run what the `alembic` command line asked for; called by `migrations/env.py` and nobody else.
+    """Run what the `alembic` command line asked for; only `migrations/env.py` calls it.
 
-    - Every migration is a transaction of its own: one that fails leaves nothing behind, and those
-      before it stay.
+    - Every migration is a transaction of its own: a migration that fails leaves nothing behind,
+      and the migrations before it stay.
     - Whoever changes the database holds an advisory lock, so that a second deployer waits, then
       finds nothing left to do.
-    - `lock_timeout` and `statement_timeout` come from `MIGRATION_*`, not from the application's.
+    - `lock_timeout` and `statement_timeout` come from `MIGRATION_*`, not from `DATABASE_*`.
       A migration that meets the lock timeout is rolled back and tried again.
     - `--sql` writes a script and needs neither a database nor a setting.
-    - Of the database's schemas, `--autogenerate` compares the default one and those that a model
-      names. It creates none: let the migration do that first.
+    - `--autogenerate` compares the default schema and the schemas that a model names. It creates
+      no schema: let the migration do that first.
 
     Args:
         target_metadata: the models that `--autogenerate` compares the database with. A project with
-            a base of its own names that first, and the layer's `Base.metadata` after it.
+            a base of its own names its metadata first, and the layer's `Base.metadata` after it.
 
     Raises:
         MigrationError: in a sentence, when the settings are wrong or another deployer takes longer
@@ -63,13 +63,13 @@ def run_migrations(*target_metadata: MetaData) -> None:
     schemas = {table.schema for table in target.tables.values()}
     options: dict[str, Any] = {
         "target_metadata": target,
-        # What is in no schema of the models and not in the default one is somebody else's.
+        # Every schema that is neither the default one nor one of the models is somebody else's.
         "include_schemas": any(schemas),
         "include_name": lambda name, kind, _: kind != "schema" or not name or name in schemas,
         "transaction_per_migration": True,
         "compare_server_default": True,
         "process_revision_directives": _name_the_file,
-        # Those of the modules too, which `prepare_migrations` of the wiring has imported.
+        # The plugins of the modules, too: `prepare_migrations` of the wiring has imported them.
         "autogenerate_plugins": ["*"],
     }
     try:
@@ -103,7 +103,7 @@ def _needs_no_database() -> bool:
     revision = context.get_context().opts.get("revision_context")
     if revision is not None:
         return not revision.command_args["autogenerate"]
-    # `revision_environment` makes Alembic come here for these two as well.
+    # Because of `revision_environment`, Alembic runs env.py for these two commands as well.
     if _typed() not in (command.history, command.merge):
         return False
     arguments = context.config.cmd_opts
@@ -147,7 +147,7 @@ async def _connect(options: dict[str, Any], settings: MigrationSettings) -> None
         finally:
             await connection.close()
     finally:
-        # Closing the connection is also what frees the advisory lock.
+        # Closing the connection also frees the advisory lock.
         await engine.dispose()
 
 
@@ -191,7 +191,7 @@ def _migrate(connection: Connection, options: dict[str, Any], settings: Migratio
             wait_max=15,
         ):
             with attempt, warnings.catch_warnings():
-                # What SQLAlchemy 2.1 says of every check that is NOT VALID when it reflects one.
+                # SQLAlchemy 2.1 says this whenever it reflects a check that is NOT VALID.
                 warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
                 context.run_migrations()
         connection.commit()
@@ -211,9 +211,9 @@ def _timeouts(settings: MigrationSettings) -> list[tuple[str, float]]:
 
 
 def _become_the_only_deployer(connection: Connection, wait: float) -> None:
-    # Asking again and again, instead of waiting inside `pg_advisory_lock`: a waiting statement
-    # holds a snapshot, and the CREATE INDEX CONCURRENTLY of the deployer who holds the lock would
-    # wait for that snapshot, and so both for each other.
+    # Ask again and again instead of waiting inside `pg_advisory_lock`, since a waiting statement
+    # holds a snapshot. The deployer who holds the lock may run CREATE INDEX CONCURRENTLY, which
+    # would wait for that snapshot: the two deployers would wait for each other.
     deadline = time.monotonic() + wait
     told = False
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK_KEY}):

@@ -20,7 +20,7 @@ MISSING = "squawk-cli and alembic-squawk are not installed; run `uv sync --group
 
 
 def find_squawk() -> str | None:
-    """Where squawk is; None when it or alembic-squawk is not installed."""
+    """The path of squawk; None when squawk or alembic-squawk is not installed."""
     if importlib.util.find_spec("alembic_squawk") is None:
         return None
     return shutil.which("squawk", path=_path())
@@ -44,12 +44,12 @@ def hazards_in(files: Sequence[Path], root: Path) -> list[Problem]:
     with tempfile.TemporaryDirectory() as folder:
         scripts = Path(folder, "sql")
         config = Config(root / "alembic.ini")
-        # Revisions before the baseline may query the database; a script has none.
+        # Revisions before the baseline may query the database; a script has no database.
         revisions = f"{baseline(config) or 'base'}:head"
         write = ["-m", "alembic_squawk.cli", "--revisions", revisions, "--out-dir", str(scripts)]
         _run([sys.executable, *write], root)
         for revision in ScriptDirectory.from_config(config).walk_revisions():
-            # alembic-squawk names it so where the folder is another than migrations/versions.
+            # alembic-squawk names a script so where the folder is not migrations/versions.
             if (script := scripts / f"{revision.revision}.sql").exists():
                 script.rename(scripts / f"{Path(revision.path).stem}.sql")
         chosen = [scripts / f"{file.stem}.sql" for file in files]

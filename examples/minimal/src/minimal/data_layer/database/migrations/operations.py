@@ -62,9 +62,9 @@ def drop_index_concurrently(name: str, table: str) -> None:
 
 
 def validate_constraint(name: str, table: str) -> None:
-    """Check the rows from before a constraint that was added with `postgresql_not_valid=True`.
+    """Check the rows that are older than a constraint added with `postgresql_not_valid=True`.
 
-    Readers and writers go on meanwhile. On a constraint that is valid already it does nothing.
+    Readers and writers go on meanwhile. If the constraint is valid already, nothing happens.
     """
     quote = op.get_context().dialect.identifier_preparer.quote
     op.execute(f"ALTER TABLE {quote(table)} VALIDATE CONSTRAINT {quote(name)}")

@@ -1,4 +1,4 @@
-"""A history of time series, run where the module `timescaledb` is switched off.
+"""Lets a history with TimescaleDB run where the module `timescaledb` is switched off.
 
 The tables stay plain: they had to become plain before the module could be switched off.
 """
@@ -24,13 +24,14 @@ _LIVING = text(
 
 
 class PlainTables:
-    """Every operation of TimescaleDB by its name; none of them does anything."""
+    """Every operation of TimescaleDB by its name; each does nothing, or raises MigrationError."""
 
     def __getattr__(self, operation: str) -> Callable[..., None]:
         """The operation.
 
-        It raises `MigrationError` where the database has the hypertable or the aggregate that it is
-        about, and where a script is written of a part of the history, which can't be asked.
+        It raises `MigrationError` where the database has the operation's hypertable or continuous
+        aggregate. It does so, too, where Alembic writes a script of a part of the history, since a
+        script can't ask the database.
         """
 
         def leave_plain(*arguments: Any, **options: Any) -> None:

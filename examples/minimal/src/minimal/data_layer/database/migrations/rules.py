@@ -1,4 +1,4 @@
-"""What every migration file must keep to; read from the source, so that no database is needed."""
+"""The rules for every migration file; judged by its source, so that no database is needed."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ class Problem:
 def baseline(config: Config) -> str | None:
     """The revision that a history had reached before it followed the rules; None without one.
 
-    `alembic.ini` names it as `migrations_baseline`. It, and what comes before it, is not judged.
+    `alembic.ini` names it as `migrations_baseline`. It and the revisions before are not judged.
 
     Raises:
         MigrationError: there is no such revision.

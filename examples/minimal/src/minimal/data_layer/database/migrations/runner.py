@@ -22,7 +22,7 @@ def alembic_config(url: URL | str | None = None) -> Config:
     """The project's `alembic.ini`.
 
     Args:
-        url: the database to migrate; without it, the one of the settings.
+        url: the database to migrate; without it, the database of the settings.
 
     Raises:
         DataLayerError: when the current directory is not inside a project.
@@ -42,7 +42,8 @@ async def run_command(
 ) -> T:
     """Run a function of `alembic.command` on a thread, one at a time in this process.
 
-    The thread lets it run where an event loop is running already: the environment starts its own.
+    On a thread it can run although an event loop is running already: the environment starts a
+    loop of its own.
     """
 
     def work() -> T:

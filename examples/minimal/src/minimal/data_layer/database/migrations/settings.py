@@ -16,9 +16,9 @@ class MigrationSettings(Settings):
     Attributes:
         url: where migrations connect instead of `DATABASE_URL`: as the role that owns the tables,
             or straight to the server where the application goes through a pooler.
-        lock_timeout: seconds that one statement waits for a lock (0: for ever). Short, since every
-            query that comes after a waiting `ALTER TABLE` waits too.
-        statement_timeout: seconds that one statement may take (0: any).
+        lock_timeout: seconds that one statement waits for a lock (0: for ever). It is short, since
+            every query that comes after a waiting `ALTER TABLE` waits too.
+        statement_timeout: seconds that one statement may take (0: no limit).
         lock_attempts: how often a migration that met the lock timeout is tried in all.
         wait: seconds to wait for another deployer who migrates the same database.
     """
