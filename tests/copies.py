@@ -53,7 +53,9 @@ def cloned_once() -> Iterator[None]:
             repository = Path(url)
             if not repository.is_dir() or git("status", "--porcelain", cwd=repository):
                 return clone(url, ref, location)
-            key = (url, git("rev-parse", f"{ref}^{{commit}}", cwd=repository).strip())
+            # With its tag: that is the version which the answers name.
+            version = ("describe", "--tags", "--long", "--always", "--abbrev=40", ref)
+            key = (url, git(*version, cwd=repository))
             if key not in clones:
                 clones[key] = clone(url, ref, tempfile.mkdtemp(dir=folder))
             return clones[key]
