@@ -120,13 +120,13 @@ async def test_what_is_declared_is_made_summed_up_and_turned_into_columns(
         chunks = (await session.scalars(text("SELECT show_chunks('readings')"))).all()
         await session.execute(text(f"CALL convert_to_columnstore('{chunks[0]}')"))
     assert len(chunks) == 2
-    async with stations.read_only() as session:
-        assert (await session.execute(query)).one() == pytest.approx(before)
+    async with stations.read_only() as reading:
+        assert (await reading.execute(query)).one() == pytest.approx(before)
         columnar = text(
             "SELECT count(*) FROM timescaledb_information.chunks"
             " WHERE hypertable_name = 'readings' AND is_compressed"
         )
-        assert await session.scalar(columnar) == 1
+        assert await reading.scalar(columnar) == 1
 
 
 @pytest.mark.usefixtures("database_in_environment")
