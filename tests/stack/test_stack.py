@@ -212,14 +212,22 @@ def collecting(address: str) -> Iterator[tuple[str, list[bytes]]]:
             thread.join()
 
 
+@contextmanager
+def another_api(stack: Stack, name: str) -> Iterator[int]:
+    """The port on 127.0.0.1 of one API more, in a container of that name."""
+    command = ("run", "--detach", "--no-deps", "--name", name)
+    stack.compose(*command, "--publish", "127.0.0.1::8000", "api-a")
+    try:
+        yield int(stack.docker("port", name, "8000").rpartition(":")[2])
+    finally:
+        stack.docker("rm", "--force", name)
+
+
 def test_an_api_that_stops_ends_its_open_streams_and_is_not_killed_on_stand_in_images(
     stack: Stack,
 ) -> None:
     name = "streaming"
-    command = ("run", "--detach", "--no-deps", "--name", name)
-    stack.compose(*command, "--publish", "127.0.0.1::8000", "api-a")
-    try:
-        port = int(stack.docker("port", name, "8000").rpartition(":")[2])
+    with another_api(stack, name) as port:
         until(lambda: asked(port, "/health/live") == 200, "It does not answer.")
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as open_:
             open_.request("GET", "/prices/stream")
@@ -231,8 +239,6 @@ def test_an_api_that_stops_ends_its_open_streams_and_is_not_killed_on_stand_in_i
             assert b"data:" not in stream.read()
         # Once it has ended all, uvicorn goes by the signal that it was sent; 137 is a kill.
         assert stack.docker("inspect", "--format={{.State.ExitCode}}", name) == "143"
-    finally:
-        stack.docker("rm", "--force", name)
 
 
 @pytest.mark.long
@@ -314,15 +320,9 @@ def test_an_image_built_for_traces_sends_them_and_the_other_has_nothing_for_it_o
         with collecting(gateway["Gateway"]) as (url, taken):
             sent = f"{before[app]}SEND_TRACES=true\nOTEL_EXPORTER_OTLP_ENDPOINT={url}\n"
             app.write_text(sent, "utf-8")
-            name = "traced"
-            command = ("run", "--detach", "--no-deps", "--name", name)
-            stack.compose(*command, "--publish", "127.0.0.1::8000", "api-a")
-            try:
-                port = int(stack.docker("port", name, "8000").rpartition(":")[2])
+            with another_api(stack, "traced") as port:
                 until(lambda: asked(port, "/errands/any") == 200, "It does not answer.")
                 until(lambda: b"GET /errands/{name}" in b"".join(taken), "No span arrives.")
-            finally:
-                stack.docker("rm", "--force", name)
             assert b"my-project" in b"".join(taken)
     finally:
         for path, text in before.items():
