@@ -131,7 +131,7 @@ def _archived(facts: _Facts) -> Finding:
             "Let the schedule run its heartbeat, and set archive_timeout to 60s.",
         )
     if state.archived is None:
-        return passed(f"The server counts since {since:%H:%M:%S %Z}, and has none to archive yet.")
+        return passed(f"Nothing was archived since {since}, when the server last lost its count.")
     return passed(f"{state.last} was archived at {state.archived:%H:%M:%S %Z}.")
 
 
